@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+// Requantizer objects and the loops that apply them.
+#include <pybind11/stl.h>
+
+#include "bindings/arrays.h"
+#include "bittwin/split.h"
+#include "kernels/requantizer.h"
+
+namespace bittwin {
+namespace {
+
+Requantizer make_two_stage(const std::vector<int>& lsh, const std::vector<int64_t>& multiplier,
+                           const std::vector<int>& shift1, int rounding1, int middle, int64_t middle_lo,
+                           int64_t middle_hi, const std::vector<int>& shift2, int rounding2, int64_t zero_point,
+                           int64_t lo, int64_t hi, int store) {
+  const size_t channels = lsh.size();
+  require(channels >= 1 && multiplier.size() == channels && shift1.size() == channels && shift2.size() == channels,
+          "requantizer: parameter lists differ in length");
+  require(rounding1 >= 0 && rounding1 <= static_cast<int>(Rounding::ceil) && rounding2 >= 0 &&
+              rounding2 <= static_cast<int>(Rounding::ceil),
+          "requantizer: unknown rounding");
+  require(middle >= 0 && middle <= 2 && store >= 0 && store <= 1 && lo <= hi && middle_lo <= middle_hi,
+          "requantizer: bad limits");
+  Requantizer rule;
+  for (size_t c = 0; c < channels; ++c) {
+    require(lsh[c] >= 0 && lsh[c] <= 31 && shift1[c] >= 0 && shift1[c] <= 62 && shift2[c] >= 0 && shift2[c] <= 62,
+            "requantizer: shift out of range");
+    require(multiplier[c] >= INT32_MIN && multiplier[c] <= INT32_MAX, "requantizer: multiplier out of int32");
+    TwoStage p;
+    p.lsh = lsh[c];
+    p.multiplier = static_cast<int32_t>(multiplier[c]);
+    p.shift1 = shift1[c];
+    p.rounding1 = static_cast<Rounding>(rounding1);
+    p.middle = static_cast<Middle>(middle);
+    p.middle_lo = middle_lo;
+    p.middle_hi = middle_hi;
+    p.shift2 = shift2[c];
+    p.rounding2 = static_cast<Rounding>(rounding2);
+    p.zero_point = zero_point;
+    p.lo = lo;
+    p.hi = hi;
+    p.store = static_cast<Store>(store);
+    rule.stages.push_back(p);
+  }
+  return rule;
+}
+
+Requantizer make_half_even_f32(float scale_product, float codes_per_unit, int64_t lo, int64_t hi) {
+  require(scale_product > 0.0F && codes_per_unit > 0.0F && lo <= hi, "half_even_f32: scales must be positive");
+  Requantizer rule;
+  rule.stages.resize(1);
+  rule.stages[0].lo = lo;
+  rule.stages[0].hi = hi;
+  rule.scale_product = scale_product;
+  rule.codes_per_unit = codes_per_unit;
+  return rule;
+}
+
+// Throws for the accumulator that acc << lsh would push out of int32; nothing is clipped silently.
+void requantize_into(const py::array& acc, const std::optional<py::array>& high, py::array& out, int64_t outer,
+                     int64_t channels, int64_t inner, const Requantizer& rule) {
+  const int32_t* a = data_of<int32_t>(acc);
+  require(outer >= 0 && channels >= 0 && inner >= 0 && outer * channels * inner == acc.size(),
+          "requantize: layout");
+  require(out.size() == acc.size(), "requantize: out has another size");
+  require(rule.channels() == 1 || rule.channels() == channels, "requantize: channels do not match");
+  const int32_t* h = optional_s32(high, acc.size());
+  const LshOverflow bad = visit_codes(out, [&](auto* codes) {
+    const py::gil_scoped_release release;
+    return requantize_ref(a, h, codes, {outer, channels, inner}, rule);
+  });
+  if (bad.index >= 0) {
+    throw py::value_error("requantize: accumulator " + std::to_string(bad.acc) + " (element " +
+                          std::to_string(bad.index) + ") shifted left by lsh = " + std::to_string(bad.lsh) +
+                          " leaves int32; wanted a result in -2147483648..2147483647");
+  }
+}
+
+py::array_t<int64_t> unsaturated(const py::array& acc, const Requantizer& rule) {
+  const int32_t* a = data_of<int32_t>(acc);
+  require(rule.channels() == 1, "unsaturated: the rule must be per tensor");
+  py::array_t<int64_t> out(acc.size());
+  int64_t* codes = out.mutable_data();
+  const py::gil_scoped_release release;
+  unsaturated_ref(a, codes, acc.size(), rule);
+  return out;
+}
+
+py::array_t<int64_t> digital_parts(const py::array& acc_high, const std::optional<py::array>& bias, int64_t columns,
+                                   int log2_gain, int rounding) {
+  const int32_t* a = data_of<int32_t>(acc_high);
+  const int32_t* b = optional_s32(bias, columns);
+  require(columns >= 0 && (columns == 0 ? acc_high.size() == 0 : acc_high.size() % columns == 0),
+          "digital_parts: columns");
+  require(log2_gain >= 0 && log2_gain <= 62 && rounding >= 0 && rounding <= static_cast<int>(Rounding::ceil),
+          "digital_parts: gain or rounding");
+  py::array_t<int64_t> out(acc_high.size());
+  int64_t* parts = out.mutable_data();
+  const int64_t count = acc_high.size();
+  const py::gil_scoped_release release;
+  for (int64_t i = 0; i < count; ++i) {
+    parts[i] = digital_part(a[i], b != nullptr ? b[i % columns] : 0, log2_gain, static_cast<Rounding>(rounding));
+  }
+  return out;
+}
+
+}  // namespace
+
+void bind_requantize(py::module_& m) {
+  py::class_<Requantizer>(m, "Requantizer").def_property_readonly("channels", &Requantizer::channels);
+  m.def("two_stage", &make_two_stage, py::arg("lsh"), py::arg("multiplier"), py::arg("shift1"),
+        py::arg("rounding1"), py::arg("middle"), py::arg("middle_lo"), py::arg("middle_hi"), py::arg("shift2"),
+        py::arg("rounding2"), py::arg("zero_point"), py::arg("lo"), py::arg("hi"), py::arg("store"));
+  m.def("half_even_f32", &make_half_even_f32, py::arg("scale_product"), py::arg("codes_per_unit"), py::arg("lo"),
+        py::arg("hi"));
+  m.def("requantize_into", &requantize_into, py::arg("acc"), py::arg("high"), py::arg("out"), py::arg("outer"),
+        py::arg("channels"), py::arg("inner"), py::arg("requantizer"));
+  m.def("unsaturated", &unsaturated, py::arg("acc"), py::arg("requantizer"));
+  m.def("digital_parts", &digital_parts, py::arg("acc_high"), py::arg("bias_digital"), py::arg("columns"),
+        py::arg("log2_gain"), py::arg("rounding"));
+}
+
+}  // namespace bittwin
