@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""bittwin: the bit-exact twin of an integer NPU.
+
+The chip's arithmetic, once, in C++ kernels under a numpy API; golden-model checks of hardware dumps on top.
+A *code* is an integer on a wire, a *value* a real number; every rounding is named; nothing in the integer
+path has a tolerance. Start with `linear`, `readout` and `verify`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from bittwin import chips, cmodel, requant
+from bittwin.activation import clip, lookup, relu
+from bittwin.bounds import AccumulatorBound, accumulator_bound
+from bittwin.conv import (
+    conv2d,
+    conv2d_accumulate,
+    conv_transpose2d,
+    conv_transpose2d_accumulate,
+)
+from bittwin.errors import BittwinError, DumpError, NetworkError
+from bittwin.functional import accumulate, linear, requantize, split_linear
+from bittwin.kernel_info import active_kernel, kernels
+from bittwin.requant import Requant, half_even, half_even_f32, readout
+from bittwin.values import dequantize, quantize, quantize_bias
+
+if TYPE_CHECKING:
+    from bittwin.golden import Dump, Verification, read_dump, verify, write_dump
+    from bittwin.network import Network, load_network
+
+__version__ = "0.1.0"
+
+# Loaded at first use, so that `import bittwin` stays cheap.
+_LAZY = {
+    "Dump": "bittwin.golden",
+    "Verification": "bittwin.golden",
+    "read_dump": "bittwin.golden",
+    "verify": "bittwin.golden",
+    "write_dump": "bittwin.golden",
+    "Network": "bittwin.network",
+    "load_network": "bittwin.network",
+}
+
+__all__ = [
+    "AccumulatorBound",
+    "BittwinError",
+    "Dump",
+    "DumpError",
+    "Network",
+    "NetworkError",
+    "Requant",
+    "Verification",
+    "__version__",
+    "accumulate",
+    "accumulator_bound",
+    "active_kernel",
+    "chips",
+    "clip",
+    "cmodel",
+    "conv2d",
+    "conv2d_accumulate",
+    "conv_transpose2d",
+    "conv_transpose2d_accumulate",
+    "dequantize",
+    "half_even",
+    "half_even_f32",
+    "kernels",
+    "linear",
+    "load_network",
+    "lookup",
+    "quantize",
+    "quantize_bias",
+    "read_dump",
+    "readout",
+    "relu",
+    "requant",
+    "requantize",
+    "split_linear",
+    "verify",
+    "write_dump",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        value = getattr(import_module(_LAZY[name]), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'bittwin' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checks of arguments. Every refusal names the argument, what was found and what was wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+INPUT_DTYPES = ("uint8", "int8", "uint16", "int16")
+WEIGHT_DTYPES = ("int8", "int16")
+
+
+def one_of(words: Sequence[str]) -> str:
+    """Write a list of choices the way a sentence does: ``a, b or c``."""
+    return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " or " + words[-1]
+
+
+def dense_array(
+    name: str, value: Any, dtypes: Sequence[str], ndim: int | None = None
+) -> NDArray[Any]:
+    """Return `value` as a C-contiguous array, refusing anything but a numpy array of one of `dtypes`."""
+    if not isinstance(value, np.ndarray):
+        raise TypeError(
+            f"{name}: found {type(value).__name__}, wanted a numpy array of {one_of(dtypes)}"
+        )
+    if value.dtype.name not in dtypes or not value.dtype.isnative:
+        found = value.dtype.name if value.dtype.isnative else f"byte-swapped {value.dtype.name}"
+        raise TypeError(f"{name}: found dtype {found}, wanted {one_of(dtypes)}")
+    if ndim is not None and value.ndim != ndim:
+        raise ValueError(
+            f"{name}: found shape {value.shape} ({value.ndim} axes), wanted {ndim} axes"
+        )
+    # ascontiguousarray would turn a 0-d array into a 1-d one.
+    return value if value.flags.c_contiguous else np.ascontiguousarray(value)
+
+
+def integer(name: str, value: Any, low: int, high: int) -> int:
+    """Return `value` as int, refusing non-integers, bools and anything outside ``low..high``."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
+        raise TypeError(
+            f"{name}: found {value!r} ({type(value).__name__}), wanted an integer in {low}..{high}"
+        )
+    if not low <= value <= high:
+        raise ValueError(f"{name}: found {value}, wanted an integer in {low}..{high}")
+    return int(value)
+
+
+def choice(name: str, value: Any, choices: Sequence[str]) -> str:
+    """Return `value`, refusing anything that is not one of `choices`."""
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{name}: found {value!r}, wanted {one_of([repr(c) for c in choices])}")
+    return value
+
+
+def positive_real(name: str, value: Any) -> float:
+    """Return `value` as a float, refusing everything but a finite number above zero."""
+    if isinstance(value, bool | np.bool_) or not isinstance(
+        value, int | float | np.integer | np.floating
+    ):
+        raise TypeError(
+            f"{name}: found {value!r} ({type(value).__name__}), wanted a number above 0"
+        )
+    if not 0 < value < float("inf"):
+        raise ValueError(f"{name}: found {value}, wanted a finite number above 0")
+    return float(value)
+
+
+def pair(name: str, value: Any, low: int) -> tuple[int, int]:
+    """Return an int or a pair of ints as ``(height, width)``."""
+    items = value if isinstance(value, tuple | list) else (value, value)
+    if len(items) != 2:
+        raise ValueError(f"{name}: found {value!r}, wanted one integer or (height, width)")
+    return integer(name, items[0], low, 1 << 20), integer(name, items[1], low, 1 << 20)
+
+
+def four_sides(name: str, value: Any) -> tuple[int, int, int, int]:
+    """Return a padding as ``(top, left, bottom, right)``: from one int, a (height, width) pair or all four."""
+    if isinstance(value, tuple | list) and len(value) == 4:
+        top, left, bottom, right = (integer(name, v, 0, 1 << 20) for v in value)
+        return top, left, bottom, right
+    if isinstance(value, tuple | list) and len(value) != 2:
+        raise ValueError(
+            f"{name}: found {value!r}, wanted one integer, (height, width) or (top, left, bottom, right)"
+        )
+    height, width = pair(name, value, 0)
+    return height, width, height, width
+
+
+def code_range(dtype: np.dtype[Any], x_bits: int | None) -> tuple[int, int]:
+    """Lowest and highest input code of a dtype and bit width.
+
+    Unsigned codes run from 0 to 2^bits - 1. Signed codes are sign and magnitude (a positive and a
+    negative half of the array), +-(2^bits - 1), as far as the dtype reaches. The default is 8 bits for
+    one-byte dtypes and 12, the widest input of the chip, for two-byte ones.
+    """
+    info = np.iinfo(dtype)
+    bits = (
+        (8 if dtype.itemsize == 1 else 12) if x_bits is None else integer("x_bits", x_bits, 1, 16)
+    )
+    magnitude = (1 << bits) - 1
+    return max(int(info.min), -magnitude), min(int(info.max), magnitude)
+
+
+def input_codes(
+    x: Any, x_bits: int | None, ndim: int | None = None
+) -> tuple[NDArray[Any], int, int]:
+    """Check input codes; return them C-contiguous with the lowest and highest code they may take."""
+    codes = dense_array("x", x, INPUT_DTYPES, ndim)
+    low, high = code_range(codes.dtype, x_bits)
+    info = np.iinfo(codes.dtype)
+    if codes.size and (low > info.min or high < info.max):
+        in_range("x", codes, low, high)
+    return codes, low, high
+
+
+def in_range(name: str, codes: NDArray[Any], low: int, high: int) -> None:
+    """Refuse codes outside ``low..high``, naming the first one."""
+    if codes.size and (int(codes.min()) < low or int(codes.max()) > high):
+        where = np.argwhere((codes < low) | (codes > high))[0]
+        at = tuple(int(i) for i in where)
+        raise ValueError(f"{name}: found code {codes[at]} at index {at}, wanted {low}..{high}")
+
+
+def bias_array(bias: Any, columns: int) -> NDArray[np.int32] | None:
+    """Check a bias: None, or int32 with one entry per output column."""
+    if bias is None:
+        return None
+    array = dense_array("bias", bias, ("int32",))
+    if array.shape != (columns,):
+        raise ValueError(f"bias: found shape {array.shape}, wanted ({columns},)")
+    return array

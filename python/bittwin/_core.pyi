@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+class ParseError(ValueError): ...
+
+class Requantizer:
+    @property
+    def channels(self) -> int: ...
+
+def accumulate_linear(
+    x: NDArray[Any], weight: NDArray[Any], bias: NDArray[Any] | None
+) -> NDArray[np.int32]: ...
+def accumulate_conv2d(
+    x: NDArray[Any],
+    weight: NDArray[Any],
+    bias: NDArray[Any] | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+) -> NDArray[np.int32]: ...
+def accumulate_conv_transpose2d(
+    x: NDArray[Any],
+    weight: NDArray[Any],
+    bias: NDArray[Any] | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    output_padding: Sequence[int],
+    dilation: Sequence[int],
+) -> NDArray[np.int32]: ...
+def accumulator_bound(
+    weight: NDArray[Any], bias: NDArray[Any] | None, x_lo: int, x_hi: int
+) -> tuple[int, int, int]: ...
+def two_stage(
+    lsh: Sequence[int],
+    multiplier: Sequence[int],
+    shift1: Sequence[int],
+    rounding1: int,
+    middle: int,
+    middle_lo: int,
+    middle_hi: int,
+    shift2: Sequence[int],
+    rounding2: int,
+    zero_point: int,
+    lo: int,
+    hi: int,
+    store: int,
+) -> Requantizer: ...
+def half_even_f32(
+    scale_product: float, codes_per_unit: float, lo: int, hi: int
+) -> Requantizer: ...
+def requantize_into(
+    acc: NDArray[Any],
+    high: NDArray[Any] | None,
+    out: NDArray[Any],
+    outer: int,
+    channels: int,
+    inner: int,
+    requantizer: Requantizer,
+) -> None: ...
+def unsaturated(acc: NDArray[Any], requantizer: Requantizer) -> NDArray[np.int64]: ...
+def digital_parts(
+    acc_high: NDArray[Any],
+    bias_digital: NDArray[Any] | None,
+    columns: int,
+    log2_gain: int,
+    rounding: int,
+) -> NDArray[np.int64]: ...
+def split(x: NDArray[Any]) -> tuple[NDArray[np.int16], NDArray[np.int8]]: ...
+def dac(x: NDArray[Any], is_signed: bool, invert: bool, doubled: bool) -> NDArray[np.uint16]: ...
+def relu(x: NDArray[Any], gain: int) -> NDArray[np.int32]: ...
+def clip(x: NDArray[Any], limit: int) -> NDArray[np.int32]: ...
+def lookup_index(x: NDArray[Any], size: int) -> NDArray[np.int32]: ...
+def post_adder_shift(x: NDArray[Any], right: bool, num: int) -> NDArray[np.uint8]: ...
+def quantize(
+    values: NDArray[Any], codes_per_unit: float, lo: int, hi: int, rounding: int
+) -> NDArray[np.int32]: ...
+def quantize_bias(
+    bias: NDArray[Any], codes_per_unit: float, rows: int
+) -> NDArray[np.int32]: ...
+def kernels() -> list[tuple[str, str, str]]: ...
+def active_kernel() -> str: ...
+def force_kernel(name: str) -> None: ...
+def parse_int_rows(
+    data: Any,
+    columns: int,
+    lo: int,
+    hi: int,
+    separators: str = ...,
+    max_rows: int = ...,
+) -> NDArray[np.int32]: ...

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writing files so that nobody ever sees half of one."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+
+def write_atomic(path: Path, writer: Callable[[IO[bytes]], object]) -> None:
+    """Let `writer` fill a temporary file beside `path`, then rename it into place.
+
+    The folder must exist. On an error the temporary file is removed and `path` is as it was.
+    """
+    path = Path(path)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            writer(stream)
+        # mkstemp makes files only the owner can read; give the permissions an ordinary open would.
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(temporary, 0o666 & ~mask)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
