@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Layers that run on the array: a weight, a bias, an accumulator and a requantiser."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bittwin import _core
+from bittwin._check import (
+    WEIGHT_DTYPES,
+    bias_array,
+    choice,
+    code_range,
+    dense_array,
+    integer,
+)
+from bittwin.bounds import AccumulatorBound
+from bittwin.errors import NetworkError
+from bittwin.functional import OVERFLOWS, accumulate, requantize, split_linear
+from bittwin.network.base import Layer, as_codes, code_width, frozen
+from bittwin.requant import Requant
+
+
+@dataclass(frozen=True, eq=False)
+class ArrayLayer(Layer):
+    """What linear and convolution layers share.
+
+    Attributes:
+        name: unique within its network.
+        weight: int8 or int16 codes, layout by layer.
+        bias: int32 per output channel in accumulator units, or None.
+        requant: the rule that makes output codes.
+        x_bits: width of the input codes, 1..12.
+        x_signed: input codes are sign and magnitude, +-(2^x_bits - 1); else 0..2^x_bits - 1.
+        overflow: ``refuse``: the layer is refused when its accumulator can leave INT32; ``wrap32``.
+    """
+
+    weight: NDArray[Any]
+    bias: NDArray[np.int32] | None
+    requant: Requant
+    x_bits: int = 8
+    x_signed: bool = False
+    overflow: str = "refuse"
+
+    weight_axes: ClassVar[int] = 2
+    out_axis: ClassVar[int] = 0  # of the weight
+    channel_axis: ClassVar[int] = -1  # of the accumulator
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        weight = dense_array("weight", self.weight, WEIGHT_DTYPES, self.weight_axes)
+        bias = bias_array(self.bias, weight.shape[self.out_axis])
+        if not isinstance(self.requant, Requant):
+            raise TypeError(f"requant: found {type(self.requant).__name__}, wanted a Requant")
+        if self.requant.channels not in (1, weight.shape[self.out_axis]):
+            raise ValueError(
+                f"requant: found {self.requant.channels} channels, wanted 1 or {self.out_channels}"
+            )
+        code_width(self.x_bits, self.x_signed)
+        choice("overflow", self.overflow, OVERFLOWS)
+        object.__setattr__(self, "weight", frozen(weight))
+        object.__setattr__(self, "bias", None if bias is None else frozen(bias))
+        self._check_geometry()
+        bound = self.bound()
+        if self.overflow == "refuse" and bound is not None and not bound.fits:
+            raise NetworkError(
+                f"layer {self.name!r}: the accumulator of column {bound.column} can leave INT32: found "
+                f"the bound {bound.low}..{bound.high}; give it fewer rows or overflow='wrap32'"
+            )
+
+    def _check_geometry(self) -> None:
+        """Check what a subclass adds."""
+
+    @property
+    def out_channels(self) -> int:
+        """Output columns of the array."""
+        return int(self.weight.shape[self.out_axis])
+
+    @property
+    def fan_in(self) -> int:
+        """Array rows: products summed into one output."""
+        return int(self.weight.size // max(self.out_channels, 1))
+
+    def columns(self) -> NDArray[Any]:
+        """The weight as [out, products per output]."""
+        return self.weight.reshape(self.weight.shape[0], -1)
+
+    def bound(self) -> AccumulatorBound | None:
+        """The range that weights, bias and input codes prove for the accumulator."""
+        dtype = np.dtype(np.int16 if self.x_signed else np.uint16)
+        low, high = code_range(dtype, self.x_bits)
+        columns = np.ascontiguousarray(self.columns())
+        return AccumulatorBound(*_core.accumulator_bound(columns, self.bias, low, high))
+
+    def accumulate(self, x: NDArray[Any]) -> NDArray[np.int32]:
+        """The INT32 accumulators of a batch."""
+        return self._products(as_codes(x, self.x_bits, self.x_signed))
+
+    def _products(self, codes: NDArray[Any]) -> NDArray[np.int32]:
+        raise NotImplementedError
+
+    def _wrap(self) -> dict[str, Any]:
+        # The constructor has proven the layer, so no call has to prove it again.
+        return {"overflow": "wrap32", "x_bits": self.x_bits}
+
+    def requantize(self, acc: NDArray[np.int32], requant: Requant | None = None) -> NDArray[Any]:
+        """Output codes of accumulators, by this layer's rule or another."""
+        return requantize(acc, requant or self.requant, axis=self.channel_axis)
+
+    def run(self, x: NDArray[Any]) -> NDArray[Any]:
+        """Compute the output codes of a batch; the first axis counts frames."""
+        return self.requantize(self.accumulate(x))
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The weight and, where there is one, the bias."""
+        return {"weight": self.weight} | ({} if self.bias is None else {"bias": self.bias})
+
+    def settings(self) -> dict[str, Any]:
+        """Requantiser, input width and overflow choice."""
+        return {
+            "requant": self.requant.to_config(),
+            "x_bits": self.x_bits,
+            "x_signed": self.x_signed,
+            "overflow": self.overflow,
+        }
+
+    @classmethod
+    def _parse(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        parsed = {"bias": None, **settings}
+        parsed["requant"] = Requant.from_config(settings.get("requant"))
+        for key, value in settings.items():
+            if isinstance(value, list):
+                parsed[key] = tuple(value)
+        return parsed
+
+    @classmethod
+    def from_config(cls, config: Any, arrays: Any) -> Any:
+        """Build the layer; the bias is optional among the arrays."""
+        # _parse supplies bias=None, which a given bias must override.
+        settings = {k: v for k, v in config.items() if k not in ("name", "kind")}
+        try:
+            return cls(str(config.get("name", "")), **{**cls._parse(settings), **arrays})
+        except (TypeError, ValueError) as error:
+            raise NetworkError(f"layer {config.get('name')!r}: {error}") from None
+
+    def describe(self) -> str:
+        """Weight shape and rule."""
+        shape = "x".join(str(n) for n in self.weight.shape)
+        return f"{shape} {self.weight.dtype.name}, {self.requant}"
+
+
+@dataclass(frozen=True, eq=False)
+class Linear(ArrayLayer):
+    """A linear layer: weight [out, in], input [frames, in]."""
+
+    kind: ClassVar[str] = "linear"
+
+    def _products(self, codes: NDArray[Any]) -> NDArray[np.int32]:
+        return accumulate(codes, self.weight, self.bias, **self._wrap())
+
+    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """[in] -> [out]."""
+        if not input_shape or input_shape[-1] != self.weight.shape[1]:
+            raise NetworkError(
+                f"layer {self.name!r}: found input shape {input_shape}, wanted (..., {self.weight.shape[1]})"
+            )
+        return (*input_shape[:-1], self.out_channels)
+
+
+@dataclass(frozen=True, eq=False)
+class SplitLinear(ArrayLayer):
+    """A linear layer with 9..12-bit inputs in two rounds; see `bittwin.split_linear`.
+
+    Attributes:
+        bias: int32, the part of the bias in the array round, or None.
+        bias_digital: int32, the part in the digital round, or None.
+        low_bits: as in `bittwin.split_linear`.
+        high_rounding: as in `bittwin.split_linear`.
+    """
+
+    kind: ClassVar[str] = "split_linear"
+    x_bits: int = 10
+    bias_digital: NDArray[np.int32] | None = None
+    low_bits: int | None = None
+    high_rounding: str = "half_even"
+
+    def _check_geometry(self) -> None:
+        integer("x_bits", self.x_bits, 9, 12)
+        digital = bias_array(self.bias_digital, self.out_channels)
+        object.__setattr__(self, "bias_digital", None if digital is None else frozen(digital))
+        # Refuses a requantiser or a width that a split layer cannot have.
+        self.run(np.zeros((0, self.weight.shape[1]), np.int16))
+
+    def bound(self) -> AccumulatorBound:
+        """The range of the low round, which sees sign and magnitude up to 255."""
+        low = -255 if self.x_signed else 0
+        return AccumulatorBound(*_core.accumulator_bound(self.weight, self.bias, low, 255))
+
+    def accumulate(self, x: NDArray[Any]) -> NDArray[np.int32]:
+        """Refuse: a split layer has two accumulators, not one."""
+        raise NetworkError(f"layer {self.name!r}: a split layer has no single accumulator")
+
+    def run(self, x: NDArray[Any]) -> NDArray[Any]:
+        """Compute the output codes of a batch; the first axis counts frames."""
+        return split_linear(
+            as_codes(x, self.x_bits, self.x_signed),
+            self.weight,
+            self.bias,
+            self.requant,
+            x_bits=self.x_bits,
+            bias_digital=self.bias_digital,
+            low_bits=self.low_bits,
+            high_rounding=self.high_rounding,
+            overflow="wrap32",
+        )
+
+    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """[in] -> [out]."""
+        return Linear.output_shape(self, input_shape)  # type: ignore[arg-type]
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Weight and both parts of the bias."""
+        digital = {} if self.bias_digital is None else {"bias_digital": self.bias_digital}
+        return super().arrays() | digital
+
+    def settings(self) -> dict[str, Any]:
+        """The shared settings and the split's own."""
+        return super().settings() | {"low_bits": self.low_bits, "high_rounding": self.high_rounding}

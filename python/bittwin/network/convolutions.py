@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Convolution layers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bittwin._check import four_sides, integer, pair
+from bittwin.conv import conv2d_accumulate, conv_transpose2d_accumulate
+from bittwin.errors import NetworkError
+from bittwin.network.arrays import ArrayLayer
+
+
+@dataclass(frozen=True, eq=False)
+class Conv2d(ArrayLayer):
+    """A convolution: weight [O, I / groups, kh, kw], input [frames, I, H, W]; see `bittwin.conv2d`."""
+
+    kind: ClassVar[str] = "conv2d"
+    weight_axes: ClassVar[int] = 4
+    channel_axis: ClassVar[int] = 1
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+
+    def _check_geometry(self) -> None:
+        _check_sizes(self)
+        integer("groups", self.groups, 1, 1 << 20)
+
+    def _products(self, codes: NDArray[Any]) -> NDArray[np.int32]:
+        return conv2d_accumulate(
+            codes, self.weight, self.bias, groups=self.groups, **_sizes(self), **self._wrap()
+        )
+
+    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """[I, H, W] -> [O, out_h, out_w]."""
+        return _empty_run_shape(self, input_shape)
+
+    def settings(self) -> dict[str, Any]:
+        """The shared settings and the geometry."""
+        return super().settings() | _listed(_sizes(self)) | {"groups": self.groups}
+
+
+@dataclass(frozen=True, eq=False)
+class ConvTranspose2d(ArrayLayer):
+    """A transposed convolution: weight [I, O, kh, kw]; see `bittwin.conv_transpose2d`."""
+
+    kind: ClassVar[str] = "conv_transpose2d"
+    weight_axes: ClassVar[int] = 4
+    out_axis: ClassVar[int] = 1
+    channel_axis: ClassVar[int] = 1
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    output_padding: tuple[int, int] = (0, 0)
+    dilation: tuple[int, int] = (1, 1)
+
+    def _check_geometry(self) -> None:
+        _check_sizes(self)
+        object.__setattr__(self, "output_padding", pair("output_padding", self.output_padding, 0))
+
+    def columns(self) -> NDArray[Any]:
+        """The weight as [out, products per output]."""
+        by_output = self.weight.transpose(1, 0, 2, 3)
+        columns: NDArray[Any] = by_output.reshape(self.out_channels, -1)
+        return columns
+
+    def _products(self, codes: NDArray[Any]) -> NDArray[np.int32]:
+        return conv_transpose2d_accumulate(
+            codes,
+            self.weight,
+            self.bias,
+            output_padding=self.output_padding,
+            **_sizes(self),
+            **self._wrap(),
+        )
+
+    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """[I, H, W] -> [O, out_h, out_w]."""
+        return _empty_run_shape(self, input_shape)
+
+    def settings(self) -> dict[str, Any]:
+        """The shared settings and the geometry."""
+        extra = {"output_padding": list(self.output_padding)}
+        return super().settings() | _listed(_sizes(self)) | extra
+
+
+def _check_sizes(layer: Conv2d | ConvTranspose2d) -> None:
+    object.__setattr__(layer, "stride", pair("stride", layer.stride, 1))
+    object.__setattr__(layer, "padding", four_sides("padding", layer.padding))
+    object.__setattr__(layer, "dilation", pair("dilation", layer.dilation, 1))
+
+
+def _sizes(layer: Conv2d | ConvTranspose2d) -> dict[str, Any]:
+    return {"stride": layer.stride, "padding": layer.padding, "dilation": layer.dilation}
+
+
+def _listed(settings: dict[str, Any]) -> dict[str, Any]:
+    return {k: list(v) for k, v in settings.items()}
+
+
+def _empty_run_shape(
+    layer: Conv2d | ConvTranspose2d, input_shape: tuple[int, ...]
+) -> tuple[int, ...]:
+    """Let the kernel's own geometry answer: run a batch of no frames."""
+    try:
+        acc = layer.accumulate(np.zeros((0, *input_shape), np.uint8))
+    except (TypeError, ValueError) as error:
+        raise NetworkError(f"layer {layer.name!r}: {error}") from None
+    shape: tuple[int, ...] = acc.shape[1:]
+    return shape

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All layers by the word that names them in files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from bittwin._check import one_of
+from bittwin.errors import NetworkError
+from bittwin.network.activations import Activation, Clip, Lookup, Relu
+from bittwin.network.arrays import ArrayLayer, Linear, SplitLinear
+from bittwin.network.base import Layer
+from bittwin.network.convolutions import Conv2d, ConvTranspose2d
+
+LAYER_KINDS: Final[dict[str, type[Layer]]] = {
+    cls.kind: cls for cls in (Linear, SplitLinear, Conv2d, ConvTranspose2d, Relu, Clip, Lookup)
+}
+ARRAY_KINDS: Final = tuple(k for k, cls in LAYER_KINDS.items() if issubclass(cls, ArrayLayer))
+ACTIVATION_KINDS: Final = tuple(k for k, cls in LAYER_KINDS.items() if issubclass(cls, Activation))
+
+
+def layer_from_config(config: Any, arrays: Mapping[str, Any]) -> Layer:
+    """Build a layer from what a file says; `config` is JSON of unknown origin.
+
+    Raises:
+        NetworkError: no object, an unknown kind, an unknown or impossible setting, a bad array.
+    """
+    if not isinstance(config, dict):
+        raise NetworkError(f"layer: found {type(config).__name__}, wanted an object")
+    kind = config.get("kind")
+    if not isinstance(kind, str) or kind not in LAYER_KINDS:
+        raise NetworkError(
+            f"layer {config.get('name')!r}: found kind {kind!r}, wanted {one_of(list(LAYER_KINDS))}"
+        )
+    return LAYER_KINDS[kind].from_config(config, arrays)
+
+
+__all__ = [
+    "ACTIVATION_KINDS",
+    "ARRAY_KINDS",
+    "LAYER_KINDS",
+    "Activation",
+    "ArrayLayer",
+    "Clip",
+    "Conv2d",
+    "ConvTranspose2d",
+    "Layer",
+    "Linear",
+    "Lookup",
+    "Relu",
+    "SplitLinear",
+    "layer_from_config",
+]
