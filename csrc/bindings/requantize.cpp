@@ -3,7 +3,6 @@
 #include <pybind11/stl.h>
 
 #include "bindings/arrays.h"
-#include "bittwin/split.h"
 #include "kernels/requantizer.h"
 
 namespace bittwin {
@@ -76,32 +75,36 @@ void requantize_into(const py::array& acc, const std::optional<py::array>& high,
   }
 }
 
-py::array_t<int64_t> unsaturated(const py::array& acc, const Requantizer& rule) {
-  const int32_t* a = data_of<int32_t>(acc);
-  require(rule.channels() == 1, "unsaturated: the rule must be per tensor");
-  py::array_t<int64_t> out(acc.size());
-  int64_t* codes = out.mutable_data();
-  const py::gil_scoped_release release;
-  unsaturated_ref(a, codes, acc.size(), rule);
-  return out;
+SplitRule make_split(std::optional<std::pair<int64_t, int64_t>> low_limits, int log2_gain, float whole_gain,
+                     int high_rounding) {
+  require(log2_gain >= 0 && log2_gain <= 62 && whole_gain >= 0.0F, "split: gain");
+  require(high_rounding >= 0 && high_rounding <= static_cast<int>(Rounding::ceil), "split: unknown rounding");
+  SplitRule split;
+  split.limit_low = low_limits.has_value();
+  if (low_limits) {
+    split.low_lo = low_limits->first;
+    split.low_hi = low_limits->second;
+    require(split.low_lo <= split.low_hi, "split: low limits");
+  }
+  split.log2_gain = log2_gain;
+  split.whole_gain = whole_gain;
+  split.high_rounding = static_cast<Rounding>(high_rounding);
+  return split;
 }
 
-py::array_t<int64_t> digital_parts(const py::array& acc_high, const std::optional<py::array>& bias, int64_t columns,
-                                   int log2_gain, int rounding) {
-  const int32_t* a = data_of<int32_t>(acc_high);
-  const int32_t* b = optional_s32(bias, columns);
-  require(columns >= 0 && (columns == 0 ? acc_high.size() == 0 : acc_high.size() % columns == 0),
-          "digital_parts: columns");
-  require(log2_gain >= 0 && log2_gain <= 62 && rounding >= 0 && rounding <= static_cast<int>(Rounding::ceil),
-          "digital_parts: gain or rounding");
-  py::array_t<int64_t> out(acc_high.size());
-  int64_t* parts = out.mutable_data();
-  const int64_t count = acc_high.size();
-  const py::gil_scoped_release release;
-  for (int64_t i = 0; i < count; ++i) {
-    parts[i] = digital_part(a[i], b != nullptr ? b[i % columns] : 0, log2_gain, static_cast<Rounding>(rounding));
-  }
-  return out;
+void split_requantize_into(const py::array& acc_low, const py::array& acc_high,
+                           const std::optional<py::array>& bias_digital, py::array& out, int64_t outer,
+                           int64_t channels, int64_t inner, const Requantizer& rule, const SplitRule& split) {
+  const int32_t* low = data_of<int32_t>(acc_low);
+  const int32_t* high = data_of<int32_t>(acc_high);
+  require(outer >= 0 && channels >= 0 && inner >= 0 && outer * channels * inner == acc_low.size(), "split: layout");
+  require(acc_high.size() == acc_low.size() && out.size() == acc_low.size(), "split: sizes differ");
+  require(rule.channels() == 1 && rule.is_f32() == (split.whole_gain > 0.0F), "split: the rule must be per tensor");
+  const int32_t* digital = optional_s32(bias_digital, channels);
+  visit_codes(out, [&](auto* codes) {
+    const py::gil_scoped_release release;
+    split_requantize_ref(low, high, digital, codes, {outer, channels, inner}, rule, split);
+  });
 }
 
 }  // namespace
@@ -115,9 +118,12 @@ void bind_requantize(py::module_& m) {
         py::arg("hi"));
   m.def("requantize_into", &requantize_into, py::arg("acc"), py::arg("high"), py::arg("out"), py::arg("outer"),
         py::arg("channels"), py::arg("inner"), py::arg("requantizer"));
-  m.def("unsaturated", &unsaturated, py::arg("acc"), py::arg("requantizer"));
-  m.def("digital_parts", &digital_parts, py::arg("acc_high"), py::arg("bias_digital"), py::arg("columns"),
-        py::arg("log2_gain"), py::arg("rounding"));
+  py::class_<SplitRule>(m, "SplitRule")
+      .def(py::init(&make_split), py::arg("low_limits"), py::arg("log2_gain"), py::arg("whole_gain"),
+           py::arg("high_rounding"));
+  m.def("split_requantize_into", &split_requantize_into, py::arg("acc_low"), py::arg("acc_high"),
+        py::arg("bias_digital"), py::arg("out"), py::arg("outer"), py::arg("channels"), py::arg("inner"),
+        py::arg("requantizer"), py::arg("split"));
 }
 
 }  // namespace bittwin

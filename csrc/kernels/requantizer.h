@@ -8,6 +8,7 @@
 
 #include "bittwin/half_even_f32.h"
 #include "bittwin/requantize.h"
+#include "bittwin/split.h"
 
 namespace bittwin {
 
@@ -57,12 +58,42 @@ LshOverflow requantize_ref(const int32_t* acc, const int32_t* high, Y* out, Code
   return {};
 }
 
-// The code before saturation, for the low round of a split (see split.h).
+// How the two rounds of a split layer become one code (see split.h).
+struct SplitRule {
+  bool limit_low = false;  // the low code saturates to [low_lo, low_hi] before the sum
+  int64_t low_lo = 0;
+  int64_t low_hi = 0;
+  int log2_gain = 0;        // of the digital part, integer rules
+  float whole_gain = 0.0F;  // of the digital part, half_even_f32 rule
+  Rounding high_rounding = Rounding::half_even;
+};
+
+// The low code of one accumulator, before the sum.
+inline int64_t low_code(int32_t acc, const Requantizer& rule, const SplitRule& split) {
+  const int64_t code = rule.is_f32() ? half_even_f32_code(acc, rule.scale_product, rule.codes_per_unit)
+                                     : unsaturated_code(acc, rule.stages[0]);
+  return split.limit_low ? saturate(code, split.low_lo, split.low_hi) : code;
+}
+
+inline int64_t high_code(int32_t acc_high, int32_t bias_digital, const Requantizer& rule, const SplitRule& split) {
+  return rule.is_f32() ? digital_part_f32(acc_high, bias_digital, split.whole_gain)
+                       : digital_part(acc_high, bias_digital, split.log2_gain, split.high_rounding);
+}
+
+// bias_digital has one entry per channel, or is null. The rule is per tensor.
 template <typename Y>
-void unsaturated_ref(const int32_t* acc, Y* out, int64_t count, const Requantizer& rule) {
-  for (int64_t i = 0; i < count; ++i) {
-    out[i] = rule.is_f32() ? half_even_f32_code(acc[i], rule.scale_product, rule.codes_per_unit)
-                           : unsaturated_code(acc[i], rule.stages[0]);
+void split_requantize_ref(const int32_t* acc_low, const int32_t* acc_high, const int32_t* bias_digital, Y* out,
+                          CodeLayout layout, const Requantizer& rule, const SplitRule& split) {
+  const TwoStage& limits = rule.stages[0];
+  int64_t i = 0;
+  for (int64_t o = 0; o < layout.outer; ++o) {
+    for (int64_t c = 0; c < layout.channels; ++c) {
+      const int32_t digital = bias_digital != nullptr ? bias_digital[c] : 0;
+      for (int64_t end = i + layout.inner; i < end; ++i) {
+        const int64_t sum = low_code(acc_low[i], rule, split) + high_code(acc_high[i], digital, rule, split);
+        out[i] = static_cast<Y>(saturate(sum, limits.lo, limits.hi));
+      }
+    }
   }
 }
 

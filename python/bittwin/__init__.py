@@ -21,13 +21,15 @@ from bittwin.conv import (
     conv_transpose2d_accumulate,
 )
 from bittwin.errors import BittwinError, DumpError, NetworkError
-from bittwin.functional import accumulate, linear, requantize, split_linear
+from bittwin.functional import accumulate, linear, requantize
 from bittwin.kernel_info import active_kernel, kernels
 from bittwin.requant import Requant, half_even, half_even_f32, readout
+from bittwin.split import split_conv2d, split_conv_transpose2d, split_linear
 from bittwin.values import dequantize, quantize, quantize_bias
 
 if TYPE_CHECKING:
-    from bittwin.golden import Dump, Verification, read_dump, verify, write_dump
+    from bittwin.golden import Dump, Verification, read_dump, write_dump
+    from bittwin.golden.verify import verify as verify
     from bittwin.network import Network, load_network
 
 __version__ = "0.1.0"
@@ -77,6 +79,8 @@ __all__ = [
     "relu",
     "requant",
     "requantize",
+    "split_conv2d",
+    "split_conv_transpose2d",
     "split_linear",
     "verify",
     "write_dump",

@@ -21,10 +21,11 @@ def one_of(words: Sequence[str]) -> str:
 def dense_array(
     name: str, value: Any, dtypes: Sequence[str], ndim: int | None = None
 ) -> NDArray[Any]:
-    """Return `value` as a C-contiguous array, refusing anything but a numpy array of one of `dtypes`."""
+    """Return `value` as a dense aligned array; only numpy arrays of one of `dtypes` are taken."""
     if not isinstance(value, np.ndarray):
+        kind = "scalar " if isinstance(value, np.generic) else ""
         raise TypeError(
-            f"{name}: found {type(value).__name__}, wanted a numpy array of {one_of(dtypes)}"
+            f"{name}: found {kind}{type(value).__name__}, wanted a numpy array of {one_of(dtypes)}"
         )
     if value.dtype.name not in dtypes or not value.dtype.isnative:
         found = value.dtype.name if value.dtype.isnative else f"byte-swapped {value.dtype.name}"
@@ -33,8 +34,9 @@ def dense_array(
         raise ValueError(
             f"{name}: found shape {value.shape} ({value.ndim} axes), wanted {ndim} axes"
         )
-    # ascontiguousarray would turn a 0-d array into a 1-d one.
-    return value if value.flags.c_contiguous else np.ascontiguousarray(value)
+    # Also aligned: the kernels read whole numbers. (A 0-d array is contiguous, so it stays 0-d.)
+    dense = value.flags.c_contiguous and value.flags.aligned
+    return value if dense else np.array(value, order="C")
 
 
 def integer(name: str, value: Any, low: int, high: int) -> int:
@@ -77,7 +79,7 @@ def pair(name: str, value: Any, low: int) -> tuple[int, int]:
 
 
 def four_sides(name: str, value: Any) -> tuple[int, int, int, int]:
-    """Return a padding as ``(top, left, bottom, right)``: from one int, a (height, width) pair or all four."""
+    """Return a padding as ``(top, left, bottom, right)``, given as one int, a pair or all four."""
     if isinstance(value, tuple | list) and len(value) == 4:
         top, left, bottom, right = (integer(name, v, 0, 1 << 20) for v in value)
         return top, left, bottom, right

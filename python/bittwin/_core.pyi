@@ -62,14 +62,26 @@ def requantize_into(
     inner: int,
     requantizer: Requantizer,
 ) -> None: ...
-def unsaturated(acc: NDArray[Any], requantizer: Requantizer) -> NDArray[np.int64]: ...
-def digital_parts(
+class SplitRule:
+    def __init__(
+        self,
+        low_limits: tuple[int, int] | None,
+        log2_gain: int,
+        whole_gain: float,
+        high_rounding: int,
+    ) -> None: ...
+
+def split_requantize_into(
+    acc_low: NDArray[Any],
     acc_high: NDArray[Any],
     bias_digital: NDArray[Any] | None,
-    columns: int,
-    log2_gain: int,
-    rounding: int,
-) -> NDArray[np.int64]: ...
+    out: NDArray[Any],
+    outer: int,
+    channels: int,
+    inner: int,
+    requantizer: Requantizer,
+    split: SplitRule,
+) -> None: ...
 def split(x: NDArray[Any]) -> tuple[NDArray[np.int16], NDArray[np.int8]]: ...
 def dac(x: NDArray[Any], is_signed: bool, invert: bool, doubled: bool) -> NDArray[np.uint16]: ...
 def relu(x: NDArray[Any], gain: int) -> NDArray[np.int32]: ...

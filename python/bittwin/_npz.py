@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import struct
 import zipfile
 import zlib
 from pathlib import Path
@@ -17,6 +18,20 @@ from bittwin.errors import BittwinError
 
 #: A header of a real array is below 200 bytes.
 MAX_HEADER = 10_000
+
+
+#: What the zip reader raises on damaged files: more than its own exception.
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    OSError,
+    ValueError,
+    OverflowError,
+)
 
 
 class NpzError(BittwinError, ValueError):
@@ -37,9 +52,16 @@ def load_npz(path: Path | str, max_bytes: int = 4 << 30) -> dict[str, NDArray[An
         NpzError: no zip file, a damaged or lying member, an object array, or too large.
         OSError: the file cannot be opened.
     """
+    with open(
+        path, "rb"
+    ) as stream:  # an OSError from here is the caller's path, not the file's content
+        return _read_archive(stream, path, max_bytes)
+
+
+def _read_archive(file: IO[bytes], path: Path | str, max_bytes: int) -> dict[str, NDArray[Any]]:
     arrays: dict[str, NDArray[Any]] = {}
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(file) as archive:
             members = archive.infolist()
             total = sum(m.file_size for m in members)
             if total > max_bytes:
@@ -54,7 +76,7 @@ def load_npz(path: Path | str, max_bytes: int = 4 << 30) -> dict[str, NDArray[An
                     arrays[name] = _read_member(stream, member.file_size, f"{path}: array {name!r}")
     except NpzError:
         raise
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except _DAMAGE as error:
         raise NpzError(f"{path}: found no readable .npz file ({error})") from None
     return arrays
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -74,7 +75,7 @@ def conv2d_accumulate(
                 f"{(kernel - 1) * step + 1} for a kernel of {kernel} with dilation {step}"
             )
     if overflow == "refuse":
-        prove_fits("conv2d", w.reshape(w.shape[0], -1), b, low, high)
+        prove_fits("conv2d", w.reshape(w.shape[0], math.prod(w.shape[1:])), b, low, high)
     return _core.accumulate_conv2d(codes, w, b, strides, sides, dilations, count)
 
 
@@ -174,7 +175,8 @@ def conv_transpose2d_accumulate(
     extra = pair("output_padding", output_padding, 0)
     if codes.shape[1] != w.shape[0]:
         raise ValueError(
-            f"x: found {codes.shape[1]} channels, wanted {w.shape[0]} to go with weight {w.shape} [I, O, kh, kw]"
+            f"x: found {codes.shape[1]} channels, wanted {w.shape[0]} to go with weight {w.shape} "
+            "[I, O, kh, kw]"
         )
     b = bias_array(bias, w.shape[1])
     if 0 in w.shape[2:] or 0 in codes.shape[2:]:
@@ -192,8 +194,9 @@ def conv_transpose2d_accumulate(
                 "size of the uncropped output"
             )
     if overflow == "refuse":
-        columns = np.ascontiguousarray(w.transpose(1, 0, 2, 3)).reshape(w.shape[1], -1)
-        prove_fits("conv_transpose2d", columns, b, low, high)
+        columns = np.ascontiguousarray(w.transpose(1, 0, 2, 3))
+        products = w.shape[0] * w.shape[2] * w.shape[3]
+        prove_fits("conv_transpose2d", columns.reshape(w.shape[1], products), b, low, high)
     return _core.accumulate_conv_transpose2d(codes, w, b, strides, sides, extra, dilations)
 
 

@@ -15,12 +15,10 @@ from bittwin._check import (
     bias_array,
     choice,
     dense_array,
-    in_range,
     input_codes,
-    integer,
 )
 from bittwin.bounds import prove_fits
-from bittwin.requant import ROUNDINGS, Requant
+from bittwin.requant import Requant
 
 OVERFLOWS = ("refuse", "wrap32")
 
@@ -115,7 +113,7 @@ def requantize(
         h = dense_array("high", high, ("int8", "int16", "int32")).astype(np.int32, copy=False)
         if h.shape != a.shape:
             raise ValueError(f"high: found shape {h.shape}, wanted {a.shape}")
-    result = _output(out, a.shape, requant.dtype, "out")
+    result = output_array(out, a.shape, requant.dtype, "out")
     _core.requantize_into(a, h, result, *layout, requant.core)
     return result
 
@@ -133,9 +131,10 @@ def _layout(shape: tuple[int, ...], channels: int, axis: int) -> tuple[int, int,
     return math.prod(shape[:axis]), channels, math.prod(shape[axis + 1 :])
 
 
-def _output(
+def output_array(
     out: NDArray[Any] | None, shape: tuple[int, ...], dtype: np.dtype[Any], name: str
 ) -> NDArray[Any]:
+    """Check `out`, or make one."""
     if out is None:
         return np.empty(shape, dtype)
     if not isinstance(out, np.ndarray) or out.dtype != dtype:
@@ -143,8 +142,8 @@ def _output(
         raise TypeError(f"{name}: found {found}, wanted a numpy array of {dtype.name}")
     if out.shape != shape:
         raise ValueError(f"{name}: found shape {out.shape}, wanted {shape}")
-    if not (out.flags.c_contiguous and out.flags.writeable):
-        raise ValueError(f"{name}: wanted a writeable C-contiguous array")
+    if not (out.flags.c_contiguous and out.flags.aligned and out.flags.writeable):
+        raise ValueError(f"{name}: wanted a writeable, aligned, C-contiguous array")
     return out
 
 
@@ -188,119 +187,3 @@ def linear(
     """
     acc = accumulate(x, weight, bias, overflow=overflow, x_bits=x_bits)
     return requantize(acc, requant, high=high, out=out)
-
-
-def split_linear(
-    x: NDArray[Any],
-    weight: NDArray[Any],
-    bias: NDArray[np.int32] | None,
-    requant: Requant,
-    *,
-    x_bits: int,
-    bias_digital: NDArray[np.int32] | None = None,
-    low_bits: int | None = None,
-    high_rounding: str = "half_even",
-    overflow: str = "refuse",
-) -> NDArray[Any]:
-    """A linear layer with 9..12-bit inputs, in two rounds (docs/spec/split.md).
-
-    The input is split by sign and magnitude into its low 8 bits, an analog round, and the bits above, a
-    digital one::
-
-        low  = sum(x_lo * w) + bias                     requantised, limited to low_bits where given
-        high = (256 * sum(x_hi * w) + bias_digital) / gain, rounded
-        y    = saturate(low + high)
-
-    Args:
-        x: [..., in] uint16 or int16 codes; unsigned 0..2^x_bits - 1, signed +-(2^x_bits - 1).
-        weight: [out, in] int8 or int16.
-        bias: [out] int32: the part of the bias that enters the array (low) round, or None.
-        requant: a rule made by ``readout``, ``half_even`` or ``half_even_f32``.
-        x_bits: 9..12.
-        bias_digital: [out] int32: the part of the bias that enters the digital (high) round, or None.
-        low_bits: width that the low code saturates to before the sum, or 0 for none. Default: none for
-            ``readout`` (the chip's adder), the output's width for ``half_even*`` (the training tool).
-        high_rounding: rounding of the digital part. What the chip does is not known; ``half_even`` is
-            the training tool's. Not used by half_even_f32, which has its own order.
-        overflow: as in `linear`, for both accumulators.
-
-    Returns:
-        [..., out] codes of requant.dtype.
-
-    Raises:
-        TypeError: a wrong dtype.
-        ValueError: shapes that do not match, codes outside x_bits, a requantiser that has no gain.
-
-    >>> import numpy as np, bittwin
-    >>> x, w = np.array([[259]], np.uint16), np.array([[256]], np.int16)
-    >>> bittwin.split_linear(x, w, None, bittwin.half_even(512, bits=10), x_bits=10)
-    array([[130]], dtype=int16)
-    """
-    integer("x_bits", x_bits, 9, 12)
-    choice("high_rounding", high_rounding, ROUNDINGS)
-    codes = dense_array("x", x, ("uint16", "int16"))
-    limit = (1 << x_bits) - 1
-    in_range("x", codes, -limit, limit)
-    x_lo, x_hi = _core.split(codes.astype(np.int16, copy=False))
-    acc_low = accumulate(x_lo, weight, bias, overflow=overflow, x_bits=8)
-    acc_high = accumulate(x_hi, weight, None, overflow=overflow, x_bits=8)
-    digital = bias_array(bias_digital, acc_low.shape[-1])
-    low = _core.unsaturated(acc_low, _splittable(requant).core)
-    width = _low_width(requant, low_bits)
-    if width:
-        low = np.clip(low, -(1 << (width - 1)), (1 << (width - 1)) - 1)
-    high = _digital_part(acc_high, digital, requant, high_rounding)
-    total = np.clip(low + high, requant.lo, requant.hi)
-    codes_out: NDArray[Any] = total.astype(requant.dtype).reshape(acc_low.shape)
-    return codes_out
-
-
-def _splittable(requant: Requant) -> Requant:
-    if not isinstance(requant, Requant):
-        raise TypeError(
-            f"requant: found {type(requant).__name__}, wanted a bittwin.requant.Requant"
-        )
-    usable = requant.is_f32 or (isinstance(requant.gain, int) and requant.store == "saturate")
-    if not usable:
-        raise ValueError(
-            f"requant: found {requant}, a split layer wants readout, half_even or half_even_f32 "
-            "(a rule with a whole gain)"
-        )
-    return requant
-
-
-def _low_width(requant: Requant, low_bits: int | None) -> int:
-    if low_bits is None:
-        return 0 if requant.rule.startswith("readout") else requant.bits
-    return 0 if low_bits == 0 else integer("low_bits", low_bits, 2, 16)
-
-
-def _digital_part(
-    acc_high: NDArray[np.int32],
-    bias_digital: NDArray[np.int32] | None,
-    requant: Requant,
-    rounding: str,
-) -> NDArray[np.int64]:
-    if requant.scale_product is None or requant.codes_per_unit is None:
-        gain = requant.gain
-        assert isinstance(gain, int)
-        return _core.digital_parts(
-            acc_high,
-            bias_digital,
-            acc_high.shape[-1],
-            gain.bit_length() - 1,
-            ROUNDINGS.index(rounding),
-        )
-    # The tool divides the digital part by a gain that it first rounds to an integer.
-    whole_gain = float(np.rint(requant.scale_product / requant.codes_per_unit))
-    if whole_gain == 0:
-        raise ValueError(
-            f"requant: found the gain {requant.scale_product / requant.codes_per_unit:g}, which the "
-            "digital part rounds to 0; wanted a gain of at least 0.5"
-        )
-    total = 256 * acc_high.astype(np.int64)
-    if bias_digital is not None:
-        total = total + bias_digital
-    part = total.astype(np.float32) / np.float32(whole_gain)
-    rounded: NDArray[np.int64] = np.rint(part).astype(np.int64).reshape(-1)
-    return rounded

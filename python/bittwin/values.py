@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from bittwin import _core
 from bittwin._check import choice, dense_array, integer, positive_real
 from bittwin.requant import ROUNDINGS
+from bittwin.requant.limits import positive_float32
 
 
 def quantize(
@@ -59,14 +60,9 @@ def quantize(
 
 
 def _scale_for(values: NDArray[Any], codes_per_unit: float) -> float:
-    scale = positive_real("codes_per_unit", codes_per_unit)
     # In float32 a tiny scale would become 0 and a huge one infinity: neither has codes.
-    if (
-        values.dtype == np.float32
-        and not np.finfo(np.float32).tiny <= scale <= np.finfo(np.float32).max
-    ):
-        raise ValueError(f"codes_per_unit: found {scale}, wanted a normal float32 above 0")
-    return scale
+    check = positive_float32 if values.dtype == np.float32 else positive_real
+    return check("codes_per_unit", codes_per_unit)
 
 
 def dequantize(codes: NDArray[Any], codes_per_unit: float) -> NDArray[np.float32]:
@@ -85,7 +81,7 @@ def dequantize(codes: NDArray[Any], codes_per_unit: float) -> NDArray[np.float32
     """
     dtypes = ("uint8", "int8", "uint16", "int16")
     c = dense_array("codes", codes, dtypes)
-    scale = np.float32(positive_real("codes_per_unit", codes_per_unit))
+    scale = np.float32(positive_float32("codes_per_unit", codes_per_unit))
     values: NDArray[np.float32] = c.astype(np.float32) / scale
     return values
 

@@ -28,9 +28,17 @@ constexpr int64_t digital_part(int64_t acc_high, int64_t bias_digital, int log2_
   return rounding_shift_right(256 * acc_high + bias_digital, log2_gain, rounding);
 }
 
+// The same part in the training tool's float32 order: the total rounded to float32, divided by a gain that
+// was itself rounded to an integer, then half even.
+constexpr int64_t digital_part_f32(int64_t acc_high, int64_t bias_digital, float whole_gain) {
+  const float total = static_cast<float>(256 * acc_high + bias_digital);
+  return round_real(total / whole_gain, Rounding::half_even);
+}
+
 static_assert(split_low(-300) == -44 && split_high(-300) == -1, "sign and magnitude");
 static_assert(split_low(4095) == 255 && split_high(4095) == 15, "upper end of 12 bits");
 static_assert(digital_part(1, 0, 9, Rounding::half_even) == 0, "256 / 512 is a tie: to even");
+static_assert(digital_part_f32(1, 0, 9.0F) == 28, "256 / 9 = 28.4");
 static_assert(digital_part(3, -256, 9, Rounding::half_even) == 1, "512 / 512");
 
 }  // namespace bittwin

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -20,9 +21,10 @@ from bittwin._check import (
 )
 from bittwin.bounds import AccumulatorBound
 from bittwin.errors import NetworkError
-from bittwin.functional import OVERFLOWS, accumulate, requantize, split_linear
-from bittwin.network.base import Layer, as_codes, code_width, frozen
+from bittwin.functional import OVERFLOWS, accumulate, requantize
+from bittwin.network.base import Layer, as_codes, code_width, config_name, frozen
 from bittwin.requant import Requant
+from bittwin.split import split_linear
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +89,7 @@ class ArrayLayer(Layer):
 
     def columns(self) -> NDArray[Any]:
         """The weight as [out, products per output]."""
-        return self.weight.reshape(self.weight.shape[0], -1)
+        return self.weight.reshape(self.out_channels, math.prod(self.weight.shape[1:]))
 
     def bound(self) -> AccumulatorBound | None:
         """The range that weights, bias and input codes prove for the accumulator."""
@@ -143,7 +145,7 @@ class ArrayLayer(Layer):
         # _parse supplies bias=None, which a given bias must override.
         settings = {k: v for k, v in config.items() if k not in ("name", "kind")}
         try:
-            return cls(str(config.get("name", "")), **{**cls._parse(settings), **arrays})
+            return cls(config_name(config), **{**cls._parse(settings), **arrays})
         except (TypeError, ValueError) as error:
             raise NetworkError(f"layer {config.get('name')!r}: {error}") from None
 

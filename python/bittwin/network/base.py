@@ -67,7 +67,7 @@ class Layer(ABC):
         """Build the layer from `to_config` and `arrays`; anything unknown or impossible is refused."""
         settings = {k: v for k, v in config.items() if k not in ("name", "kind")}
         try:
-            return cls(str(config.get("name", "")), **arrays, **cls._parse(settings))
+            return cls(config_name(config), **arrays, **cls._parse(settings))
         except (TypeError, ValueError) as error:
             raise NetworkError(f"layer {config.get('name')!r}: {error}") from None
 
@@ -89,6 +89,14 @@ class Layer(ABC):
         )
 
     __hash__ = None  # type: ignore[assignment]
+
+
+def config_name(config: Mapping[str, Any]) -> str:
+    """The layer name of a config, refusing anything but text."""
+    name = config.get("name")
+    if not isinstance(name, str):
+        raise TypeError(f"name: found {name!r}, wanted a non-empty printable string")
+    return name
 
 
 def frozen(array: NDArray[Any]) -> NDArray[Any]:

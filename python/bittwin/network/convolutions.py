@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -65,7 +66,7 @@ class ConvTranspose2d(ArrayLayer):
     def columns(self) -> NDArray[Any]:
         """The weight as [out, products per output]."""
         by_output = self.weight.transpose(1, 0, 2, 3)
-        columns: NDArray[Any] = by_output.reshape(self.out_channels, -1)
+        columns: NDArray[Any] = by_output.reshape(self.out_channels, math.prod(by_output.shape[1:]))
         return columns
 
     def _products(self, codes: NDArray[Any]) -> NDArray[np.int32]:

@@ -5,10 +5,8 @@ from __future__ import annotations
 
 from typing import Final
 
-import numpy as np
-
 from bittwin._check import choice, positive_real
-from bittwin.requant.limits import code_limits, log2_gain
+from bittwin.requant.limits import code_limits, log2_gain, power_of_two
 from bittwin.requant.rule import STORES, Requant
 
 #: Rules that `by_name` builds from a gain alone.
@@ -84,17 +82,9 @@ def half_even(gain: int | float, *, bits: int = 8) -> Requant:
 
 def single_rounding(rule: str, rounding: str, gain: int | float, bits: int) -> Requant:
     """One rounding of acc / gain; a gain below 1 multiplies."""
-    multiplier, shift = 1, 0
-    if isinstance(gain, float | np.floating) and 0 < gain < 1:
-        inverse = 1 / float(gain)
-        if inverse != int(inverse):
-            raise ValueError(f"gain: found {gain}, wanted a power of two from 2^-16 to 2^30")
-        multiplier = 1 << log2_gain(int(inverse), 1, 1 << 16)
-        kept: int | float = float(gain)
-    else:
-        whole = int(gain) if isinstance(gain, float | np.floating) and gain == int(gain) else gain
-        shift = log2_gain(whole, 1, 1 << 30)
-        kept = int(whole)
+    exponent = power_of_two("gain", gain, -16, 30)
+    multiplier, shift = 1 << max(-exponent, 0), max(exponent, 0)
+    kept = float(gain) if exponent < 0 else int(gain)
     lo, hi = code_limits(bits)
     return Requant(
         rule=rule,

@@ -13,7 +13,9 @@ from bittwin.requant.rule import PerChannel, Requant
 
 
 def _tuple(value: PerChannel) -> tuple[int, ...]:
-    return tuple(value) if isinstance(value, Sequence | np.ndarray) else (value,)
+    if isinstance(value, np.ndarray):
+        return tuple(value.reshape(-1).tolist()) if value.ndim <= 1 else (value,)
+    return tuple(value) if isinstance(value, Sequence) else (value,)
 
 
 def two_stage(

@@ -11,6 +11,7 @@ import numpy as np
 
 from bittwin import _core
 from bittwin._check import choice, integer, one_of, positive_real
+from bittwin.requant.limits import positive_float32
 
 ROUNDINGS: Final = (
     "half_even",
@@ -101,19 +102,16 @@ class Requant:
             raise ValueError(f"lo, hi: found {self.lo}..{self.hi}, wanted lo <= hi")
         if self.store == "wrap_u8" and (self.lo, self.hi) != (0, 255):
             raise ValueError(f"lo, hi: found {self.lo}..{self.hi}, the unsigned store wants 0..255")
+        if self.gain is not None:
+            positive_real("gain", self.gain)
         if (self.scale_product is None) != (self.codes_per_unit is None):
             raise ValueError("scale_product and codes_per_unit: wanted both or neither")
         object.__setattr__(self, "_core", self._build())
 
     def _build(self) -> _core.Requantizer:
         if self.scale_product is not None and self.codes_per_unit is not None:
-            product = float(np.float32(positive_real("scale_product", self.scale_product)))
-            per_unit = float(np.float32(positive_real("codes_per_unit", self.codes_per_unit)))
-            for name, value in (("scale_product", product), ("codes_per_unit", per_unit)):
-                if not 0 < value < float("inf"):
-                    raise ValueError(
-                        f"{name}: found {getattr(self, name)}, wanted a float32 above 0"
-                    )
+            product = positive_float32("scale_product", self.scale_product)
+            per_unit = positive_float32("codes_per_unit", self.codes_per_unit)
             return _core.half_even_f32(product, per_unit, self.lo, self.hi)
         n = self.channels
         spread = {
