@@ -75,6 +75,7 @@ auto visit_codes(py::array& out, F&& f) {
 void bind_array_products(py::module_& m);
 void bind_requantize(py::module_& m);
 void bind_elementwise(py::module_& m);
+void bind_qat(py::module_& m);
 void bind_kernels(py::module_& m);
 void bind_text(py::module_& m);
 

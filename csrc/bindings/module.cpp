@@ -7,6 +7,7 @@ PYBIND11_MODULE(_core, m) {
   bittwin::bind_requantize(m);
   bittwin::bind_array_products(m);
   bittwin::bind_elementwise(m);
+  bittwin::bind_qat(m);
   bittwin::bind_kernels(m);
   bittwin::bind_text(m);
 }

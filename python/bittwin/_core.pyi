@@ -14,23 +14,21 @@ class Requantizer:
 def accumulate_linear(
     x: NDArray[Any], weight: NDArray[Any], bias: NDArray[Any] | None
 ) -> NDArray[np.int32]: ...
+class Geometry:
+    def __init__(
+        self,
+        stride: tuple[int, int],
+        padding: tuple[int, int, int, int],
+        dilation: tuple[int, int],
+        output_padding: tuple[int, int],
+        groups: int,
+    ) -> None: ...
+
 def accumulate_conv2d(
-    x: NDArray[Any],
-    weight: NDArray[Any],
-    bias: NDArray[Any] | None,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    groups: int,
+    x: NDArray[Any], weight: NDArray[Any], bias: NDArray[Any] | None, geometry: Geometry
 ) -> NDArray[np.int32]: ...
 def accumulate_conv_transpose2d(
-    x: NDArray[Any],
-    weight: NDArray[Any],
-    bias: NDArray[Any] | None,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    output_padding: Sequence[int],
-    dilation: Sequence[int],
+    x: NDArray[Any], weight: NDArray[Any], bias: NDArray[Any] | None, geometry: Geometry
 ) -> NDArray[np.int32]: ...
 def accumulator_bound(
     weight: NDArray[Any], bias: NDArray[Any] | None, x_lo: int, x_hi: int
@@ -94,6 +92,43 @@ def quantize(
 def quantize_bias(
     bias: NDArray[Any], codes_per_unit: float, rows: int
 ) -> NDArray[np.int32]: ...
+def qat_forward(
+    op: str,
+    x: NDArray[Any],
+    weight: NDArray[Any],
+    bias: NDArray[Any] | None,
+    bias_digital: NDArray[Any] | None,
+    geometry: Geometry,
+    input: tuple[float, float],
+    limits: tuple[int, int],
+    pad_code: int,
+    requantizer: Requantizer,
+    split: SplitRule | None,
+    codes_per_unit: float,
+    y: NDArray[Any],
+    codes: NDArray[Any],
+    x_inside: NDArray[Any] | None,
+    y_inside: NDArray[Any] | None,
+    low_inside: NDArray[Any] | None,
+) -> tuple[int, bool, bool, bool]: ...
+def qat_quantize(
+    x: NDArray[Any],
+    input: tuple[float, float],
+    limits: tuple[int, int],
+    codes: NDArray[Any],
+    x_inside: NDArray[Any] | None,
+) -> tuple[int, bool]: ...
+def qat_finish(
+    acc: NDArray[Any],
+    acc_high: NDArray[Any] | None,
+    bias_digital: NDArray[Any] | None,
+    requantizer: Requantizer,
+    split: SplitRule | None,
+    codes_per_unit: float,
+    y: NDArray[Any],
+    y_inside: NDArray[Any] | None,
+    low_inside: NDArray[Any] | None,
+) -> tuple[bool, bool]: ...
 def kernels() -> list[tuple[str, str, str]]: ...
 def active_kernel() -> str: ...
 def force_kernel(name: str) -> None: ...

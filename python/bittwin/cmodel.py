@@ -91,7 +91,7 @@ def array_round(
         TypeError: a wrong dtype.
         ValueError: shapes that do not match, or a register value that does not exist.
 
-    Source: docs/spec/array_round.md; measured on the C-model (119 recorded cases in the tests).
+    Source: docs/spec/array_round.md; measured on the C-model (94 recorded cases in the tests).
 
     >>> import numpy as np
     >>> from bittwin import cmodel

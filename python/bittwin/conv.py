@@ -76,7 +76,8 @@ def conv2d_accumulate(
             )
     if overflow == "refuse":
         prove_fits("conv2d", w.reshape(w.shape[0], math.prod(w.shape[1:])), b, low, high)
-    return _core.accumulate_conv2d(codes, w, b, strides, sides, dilations, count)
+    geometry = _core.Geometry(strides, sides, dilations, (0, 0), count)
+    return _core.accumulate_conv2d(codes, w, b, geometry)
 
 
 def conv2d(
@@ -197,7 +198,8 @@ def conv_transpose2d_accumulate(
         columns = np.ascontiguousarray(w.transpose(1, 0, 2, 3))
         products = w.shape[0] * w.shape[2] * w.shape[3]
         prove_fits("conv_transpose2d", columns.reshape(w.shape[1], products), b, low, high)
-    return _core.accumulate_conv_transpose2d(codes, w, b, strides, sides, extra, dilations)
+    geometry = _core.Geometry(strides, sides, dilations, extra, 1)
+    return _core.accumulate_conv_transpose2d(codes, w, b, geometry)
 
 
 def conv_transpose2d(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,16 @@ from bittwin.network import (
     Clip,
     Conv2d,
     ConvTranspose2d,
+    Flatten,
     Linear,
     Lookup,
     Network,
     Relu,
+    Rescale,
+    SplitConv2d,
+    SplitConvTranspose2d,
     SplitLinear,
+    SplitRounds,
     layer_from_config,
 )
 from bittwin.testing import oracle
@@ -78,14 +84,32 @@ def split_net() -> Network:
     return Network([split], input_shape=(7,))
 
 
-NETS = {"linear": linear_net, "conv": conv_net, "split": split_net}
+def wide_conv_net() -> Network:
+    wide = {"x_bits": 9, "x_signed": True, "low_bits": 8}
+    return Network(
+        [
+            SplitConv2d(
+                "conv", codes(6, 2, 3, 2), bias(6), bittwin.readout(1024, bits=10),
+                padding=(1, 1, 0, 0), groups=2, bias_digital=bias(6), **wide,
+            ),
+            Rescale("conv.rescale", log2_factor=-1, offset=3, low=-255, high=255),
+            SplitConvTranspose2d(
+                "up", codes(6, 3, 2, 2), bias(3), bittwin.half_even(512), stride=(2, 1), **wide
+            ),
+            Flatten("flat"),
+        ],
+        input_shape=(4, 5, 3),
+    )  # fmt: skip
+
+
+NETS = {"linear": linear_net, "conv": conv_net, "split": split_net, "wide conv": wide_conv_net}
 
 
 def an_input(network: Network, frames: int = 6) -> np.ndarray:
     assert network.input_shape is not None
     kind = network.layers[0]
-    low = -1023 if isinstance(kind, SplitLinear) else 0
-    high = 1023 if isinstance(kind, SplitLinear) else 255
+    reach = (1 << kind.x_bits) - 1 if isinstance(kind, SplitRounds) else 0
+    low, high = -reach, reach or 255
     return codes(frames, *network.input_shape, low=low, high=high, dtype="int16")
 
 
@@ -158,6 +182,32 @@ def test_shapes_bounds_and_summary() -> None:
     text = network.summary()
     for word in ("conv_transpose2d", "6x3x3x2 int8", "3x8x6", "readout(gain=1024, bits=8)"):
         assert word in text
+
+
+def test_rescale_equals_exact_fractions() -> None:
+    x = np.arange(-512, 512, dtype=np.int16)
+    for factor in (-3, -1, 0, 2):
+        layer = Rescale("r", log2_factor=factor, offset=5, low=-100, high=255)
+        wanted = [
+            max(-100, min(255, round(Fraction(int(v)) * Fraction(2) ** factor) + 5)) for v in x
+        ]
+        np.testing.assert_array_equal(layer.run(x), wanted)
+
+
+def test_wide_convolution_equals_the_oracle() -> None:
+    layer = wide_conv_net().layers[0]
+    assert isinstance(layer, SplitConv2d)
+    x = codes(2, 4, 5, 3, low=-511, high=511, dtype="int16")
+    sign, size = np.sign(x), np.abs(x)
+    geometry = {"padding": (1, 1, 0, 0), "groups": 2}
+    low = oracle.conv2d(sign * (size & 255), layer.weight, layer.bias, **geometry)
+    high = oracle.conv2d(sign * (size >> 8), layer.weight, None, **geometry)
+    assert layer.bias_digital is not None
+    digital = layer.bias_digital.astype(np.int64).reshape(1, -1, 1, 1)
+    parts = np.clip(oracle.readout(low, 1024, bits=16), -128, 127) + oracle.half_even(
+        256 * np.asarray(high) + digital, 1024, bits=16
+    )
+    np.testing.assert_array_equal(layer.run(x), np.clip(parts, -512, 511))
 
 
 def test_bound_is_reached_and_never_left() -> None:

@@ -18,10 +18,15 @@
 
 namespace bittwin {
 
+// The real number that is rounded: two float32 roundings.
+constexpr float half_even_f32_scaled(int32_t acc, float scale_product, float codes_per_unit) {
+  const float value = static_cast<float>(acc) / scale_product;
+  return value * codes_per_unit;
+}
+
 constexpr int64_t half_even_f32_code(int32_t acc, float scale_product, float codes_per_unit) {
   constexpr float kFar = 1099511627776.0F;  // 2^40
-  const float value = static_cast<float>(acc) / scale_product;
-  const float scaled = value * codes_per_unit;
+  const float scaled = half_even_f32_scaled(acc, scale_product, codes_per_unit);
   const float limited = scaled > kFar ? kFar : scaled < -kFar ? -kFar : scaled;
   return round_real(limited, Rounding::half_even);
 }

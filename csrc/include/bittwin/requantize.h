@@ -49,9 +49,14 @@ constexpr bool fits_after_lsh(int32_t acc, int lsh) {
   return acc >= -room && acc < room;
 }
 
+// v of the formula above.
+constexpr int64_t scaled_accumulator(int32_t acc, const TwoStage& p) {
+  return static_cast<int64_t>(acc) * (int64_t{1} << p.lsh) * p.multiplier;
+}
+
 // The code before `high`, zero point and saturation.
 constexpr int64_t unsaturated_code(int32_t acc, const TwoStage& p) {
-  const int64_t v = static_cast<int64_t>(acc) * (int64_t{1} << p.lsh) * p.multiplier;
+  const int64_t v = scaled_accumulator(acc, p);
   int64_t t = rounding_shift_right(v, p.shift1, p.rounding1);
   if (p.middle == Middle::clip) t = saturate(t, p.middle_lo, p.middle_hi);
   if (p.middle == Middle::wrap16) t = wrapping_s16(t);
@@ -65,6 +70,14 @@ constexpr int64_t store_code(int64_t code, int64_t lo, int64_t hi, Store store) 
 
 constexpr int64_t requantize(int32_t acc, const TwoStage& p, int64_t high = 0) {
   return store_code(unsaturated_code(acc, p) + high + p.zero_point, p.lo, p.hi, p.store);
+}
+
+// Does the real quotient lie within the output range, ends included? The straight-through gradient asks this
+// of the number before rounding, so a value just above hi that rounds to hi is outside.
+constexpr bool inside_limits(int32_t acc, const TwoStage& p) {
+  const int64_t v = scaled_accumulator(acc, p);
+  const int64_t unit = int64_t{1} << (p.shift1 + p.shift2);
+  return v >= p.lo * unit && v <= p.hi * unit;
 }
 
 // log2_gain 8..15 (gain 256..32768).
@@ -95,6 +108,8 @@ static_assert(requantize(256 * 8192, readout_params(8, true)) == -128, "the C-mo
 static_assert(requantize(32767, readout_params(8), 100) == 127, "high joins before the clamp");
 static_assert(requantize(127 * 256 + 12800, readout_params(8), -100) == 77, "array part not clamped first");
 static_assert(requantize(384, half_even_params(8)) == 2 && requantize(-384, half_even_params(8)) == -2, "ties");
+static_assert(inside_limits(127 * 256, readout_params(8)) && !inside_limits(127 * 256 + 1, readout_params(8)),
+              "the end itself is inside");
 static_assert(store_code(-1, -128, 127, Store::wrap_u8) == 255, "unsigned store wraps");
 static_assert(!fits_after_lsh(1 << 30, 1) && fits_after_lsh(-(1 << 30), 1), "room after lsh");
 

@@ -9,9 +9,11 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from bittwin._check import dense_array, integer
-from bittwin.activation import TABLE_SIZES, clip, lookup, relu
+from bittwin._check import choice, dense_array, integer
+from bittwin.activation import CODE_DTYPES, TABLE_SIZES, clip, lookup, relu
+from bittwin.functional import requantize
 from bittwin.network.base import Layer, frozen
+from bittwin.requant import ROUNDINGS, Requant
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,3 +103,64 @@ class Lookup(Activation):
         """Number of entries and the range they span."""
         low, high = int(np.min(self.table)), int(np.max(self.table))
         return f"{self.table.size} entries, {low}..{high}"
+
+
+@dataclass(frozen=True, eq=False)
+class Rescale(Activation):
+    """Move codes to another scale: ``clamp(round(x * 2^log2_factor) + offset, low, high)``.
+
+    A training layer reads its input at its own scale; where that differs from the scale at which the layer
+    before writes, this is the step between them.
+
+    Attributes:
+        log2_factor: -16..16; negative divides, with `rounding`.
+        offset: added after the rounding, codes.
+        low: lowest output code, -32768..32767.
+        high: highest output code.
+        rounding: one of `bittwin.requant.ROUNDINGS`; training quantises half even.
+    """
+
+    kind: ClassVar[str] = "rescale"
+    log2_factor: int = 0
+    offset: int = 0
+    low: int = 0
+    high: int = 255
+    rounding: str = "half_even"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        integer("log2_factor", self.log2_factor, -16, 16)
+        integer("offset", self.offset, -(1 << 16), 1 << 16)
+        integer("low", self.low, -(1 << 15), (1 << 15) - 1)
+        integer("high", self.high, self.low, (1 << 15) - 1)
+        choice("rounding", self.rounding, ROUNDINGS)
+        rule = Requant(
+            rule="rescale",
+            multiplier=(1 << max(self.log2_factor, 0),),
+            shift1=(max(-self.log2_factor, 0),),
+            rounding1=self.rounding,
+            zero_point=self.offset,
+            lo=self.low,
+            hi=self.high,
+        )
+        object.__setattr__(self, "_rule", rule)
+
+    def run(self, x: NDArray[Any]) -> NDArray[Any]:
+        """Map a batch of codes."""
+        codes = dense_array("x", x, CODE_DTYPES).astype(np.int32)
+        return requantize(codes, self.__dict__["_rule"])
+
+    def settings(self) -> dict[str, Any]:
+        """Factor, offset, limits and rounding."""
+        return {
+            "log2_factor": self.log2_factor,
+            "offset": self.offset,
+            "low": self.low,
+            "high": self.high,
+            "rounding": self.rounding,
+        }
+
+    def describe(self) -> str:
+        """The formula in short."""
+        offset = f" {self.offset:+d}" if self.offset else ""
+        return f"x 2^{self.log2_factor}{offset}, {self.low}..{self.high}"

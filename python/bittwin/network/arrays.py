@@ -17,14 +17,12 @@ from bittwin._check import (
     choice,
     code_range,
     dense_array,
-    integer,
 )
 from bittwin.bounds import AccumulatorBound
 from bittwin.errors import NetworkError
 from bittwin.functional import OVERFLOWS, accumulate, requantize
 from bittwin.network.base import Layer, as_codes, code_width, config_name, frozen
 from bittwin.requant import Requant
-from bittwin.split import split_linear
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,64 +169,3 @@ class Linear(ArrayLayer):
                 f"layer {self.name!r}: found input shape {input_shape}, wanted (..., {self.weight.shape[1]})"
             )
         return (*input_shape[:-1], self.out_channels)
-
-
-@dataclass(frozen=True, eq=False)
-class SplitLinear(ArrayLayer):
-    """A linear layer with 9..12-bit inputs in two rounds; see `bittwin.split_linear`.
-
-    Attributes:
-        bias: int32, the part of the bias in the array round, or None.
-        bias_digital: int32, the part in the digital round, or None.
-        low_bits: as in `bittwin.split_linear`.
-        high_rounding: as in `bittwin.split_linear`.
-    """
-
-    kind: ClassVar[str] = "split_linear"
-    x_bits: int = 10
-    bias_digital: NDArray[np.int32] | None = None
-    low_bits: int | None = None
-    high_rounding: str = "half_even"
-
-    def _check_geometry(self) -> None:
-        integer("x_bits", self.x_bits, 9, 12)
-        digital = bias_array(self.bias_digital, self.out_channels)
-        object.__setattr__(self, "bias_digital", None if digital is None else frozen(digital))
-        # Refuses a requantiser or a width that a split layer cannot have.
-        self.run(np.zeros((0, self.weight.shape[1]), np.int16))
-
-    def bound(self) -> AccumulatorBound:
-        """The range of the low round, which sees sign and magnitude up to 255."""
-        low = -255 if self.x_signed else 0
-        return AccumulatorBound(*_core.accumulator_bound(self.weight, self.bias, low, 255))
-
-    def accumulate(self, x: NDArray[Any]) -> NDArray[np.int32]:
-        """Refuse: a split layer has two accumulators, not one."""
-        raise NetworkError(f"layer {self.name!r}: a split layer has no single accumulator")
-
-    def run(self, x: NDArray[Any]) -> NDArray[Any]:
-        """Compute the output codes of a batch; the first axis counts frames."""
-        return split_linear(
-            as_codes(x, self.x_bits, self.x_signed),
-            self.weight,
-            self.bias,
-            self.requant,
-            x_bits=self.x_bits,
-            bias_digital=self.bias_digital,
-            low_bits=self.low_bits,
-            high_rounding=self.high_rounding,
-            overflow="wrap32",
-        )
-
-    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """[in] -> [out]."""
-        return Linear.output_shape(self, input_shape)  # type: ignore[arg-type]
-
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """Weight and both parts of the bias."""
-        digital = {} if self.bias_digital is None else {"bias_digital": self.bias_digital}
-        return super().arrays() | digital
-
-    def settings(self) -> dict[str, Any]:
-        """The shared settings and the split's own."""
-        return super().settings() | {"low_bits": self.low_bits, "high_rounding": self.high_rounding}

@@ -108,8 +108,8 @@ def _empty_run_shape(
 ) -> tuple[int, ...]:
     """Let the kernel's own geometry answer: run a batch of no frames."""
     try:
-        acc = layer.accumulate(np.zeros((0, *input_shape), np.uint8))
+        codes = layer.run(np.zeros((0, *input_shape), np.uint8))
     except (TypeError, ValueError) as error:
         raise NetworkError(f"layer {layer.name!r}: {error}") from None
-    shape: tuple[int, ...] = acc.shape[1:]
+    shape: tuple[int, ...] = codes.shape[1:]
     return shape

@@ -8,13 +8,28 @@ from typing import Any, Final
 
 from bittwin._check import one_of
 from bittwin.errors import NetworkError
-from bittwin.network.activations import Activation, Clip, Lookup, Relu
-from bittwin.network.arrays import ArrayLayer, Linear, SplitLinear
+from bittwin.network.activations import Activation, Clip, Lookup, Relu, Rescale
+from bittwin.network.arrays import ArrayLayer, Linear
 from bittwin.network.base import Layer
 from bittwin.network.convolutions import Conv2d, ConvTranspose2d
+from bittwin.network.shapes import Flatten
+from bittwin.network.splits import SplitConv2d, SplitConvTranspose2d, SplitLinear, SplitRounds
 
 LAYER_KINDS: Final[dict[str, type[Layer]]] = {
-    cls.kind: cls for cls in (Linear, SplitLinear, Conv2d, ConvTranspose2d, Relu, Clip, Lookup)
+    cls.kind: cls
+    for cls in (
+        Linear,
+        Conv2d,
+        ConvTranspose2d,
+        SplitLinear,
+        SplitConv2d,
+        SplitConvTranspose2d,
+        Relu,
+        Clip,
+        Lookup,
+        Rescale,
+        Flatten,
+    )
 }
 ARRAY_KINDS: Final = tuple(k for k, cls in LAYER_KINDS.items() if issubclass(cls, ArrayLayer))
 ACTIVATION_KINDS: Final = tuple(k for k, cls in LAYER_KINDS.items() if issubclass(cls, Activation))
@@ -45,10 +60,15 @@ __all__ = [
     "Clip",
     "Conv2d",
     "ConvTranspose2d",
+    "Flatten",
     "Layer",
     "Linear",
     "Lookup",
     "Relu",
+    "Rescale",
+    "SplitConv2d",
+    "SplitConvTranspose2d",
     "SplitLinear",
+    "SplitRounds",
     "layer_from_config",
 ]
