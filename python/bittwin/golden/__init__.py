@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Golden codes: a mapper's output folders read, written and verified."""
+
+from __future__ import annotations
+
+from bittwin.golden.dump import Codes, CodeSet, Dump, DumpLayer, Region
+from bittwin.golden.reader import read_dump
+from bittwin.golden.results import Verification
+from bittwin.golden.verify import verify
+from bittwin.golden.writer import write_dump
+
+__all__ = [
+    "CodeSet",
+    "Codes",
+    "Dump",
+    "DumpLayer",
+    "Region",
+    "Verification",
+    "read_dump",
+    "verify",
+    "write_dump",
+]
