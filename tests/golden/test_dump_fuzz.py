@@ -20,7 +20,7 @@ import pytest
 
 import bittwin
 from bittwin import DumpError, read_dump, write_dump
-from bittwin.network import Conv2d, Linear, Lookup, Network, Relu, SplitLinear
+from bittwin.network import Conv2d, Flatten, Linear, Lookup, Network, Relu, SplitLinear
 
 ROUNDS = 400
 Files = dict[str, bytes]
@@ -43,7 +43,12 @@ def make_dump(path: Path, kind: str) -> Files:
         name="lines",
     )
     images = Network(
-        [Conv2d("conv", weight(2, 1, 2, 2), None, bittwin.readout(512), stride=(2, 1)), Relu("r")],
+        [
+            Conv2d("conv", weight(2, 1, 2, 2), None, bittwin.readout(512), stride=(2, 1)),
+            Relu("r"),
+            Flatten("flat"),
+            Linear("fc", weight(2, 4), None, bittwin.readout(256)),
+        ],
         name="images",
     )
     split = Network([SplitLinear("split", weight(2, 3), None, bittwin.readout(256), x_bits=10,

@@ -152,7 +152,9 @@ def test_refusal_names_file_and_field(folder: Path, name: str) -> None:
 def test_out_of_range_codes_are_refused_when_they_are_read(folder: Path) -> None:
     (folder / "map/expected_in.txt").unlink()
     corrupt_int16(folder / "map/expected_in.bin", 1 + 10 * 2 + 5, 256)
-    with pytest.raises(DumpError, match=r"frame 2, column 5: found 256, wanted 0\.\.255"):
+    with pytest.raises(
+        DumpError, match=r"layer first, row 2, column 5: found 256, wanted 0\.\.255"
+    ):
         read_dump(folder).layers[0].set("expected").input.block(0, EXPECTED)
 
 

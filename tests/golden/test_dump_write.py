@@ -19,10 +19,14 @@ from bittwin.network import (
     Clip,
     Conv2d,
     ConvTranspose2d,
+    Flatten,
     Linear,
     Lookup,
     Network,
     Relu,
+    Rescale,
+    SplitConv2d,
+    SplitConvTranspose2d,
     SplitLinear,
 )
 
@@ -45,7 +49,12 @@ LINEAR = Network(
     [
         Linear("a", weight(12, 20), bias(12), bittwin.readout(1024)),
         Relu("r"),
-        Linear("b", weight(6, 12), None, bittwin.readout(256, overflow="wrap16")),
+        Linear(
+            "b",
+            weight(6, 12),
+            np.full(6, 128 * 200, np.int32),
+            bittwin.readout(256, overflow="wrap16"),
+        ),
         Relu("r2", gain=2),
         Linear("c", weight(5, 6, dtype=np.int16, limit=275), bias(5), bittwin.half_even(256)),
         Lookup("t", RNG.integers(0, 256, 1024).astype(np.uint8)),
@@ -75,6 +84,32 @@ SPLIT = Network(
         Linear("s2", weight(3, 7, dtype=np.int16), None, bittwin.readout(256)),
     ]
 )  # fmt: skip
+FLAT = Network(
+    [
+        Conv2d("c", weight(3, 2, 2, 2), bias(3), bittwin.readout(1024)),
+        Relu("r"),
+        Flatten("flat"),
+        Linear("fc", weight(4, 3 * 4 * 5), bias(4), bittwin.readout(1024)),
+    ],
+    name="flattened",
+    input_shape=(2, 5, 6),
+)
+SPLIT_CONV = Network(
+    [
+        SplitConv2d("sc", weight(3, 2, 2, 2), bias(3), bittwin.readout(1024), x_bits=11,
+                    x_signed=True, bias_digital=bias(3)),
+        Relu("r"),
+        SplitConvTranspose2d("st", weight(3, 2, 2, 3), None, bittwin.readout(1024), x_bits=9),
+    ],
+)  # fmt: skip
+RESCALE = Network(
+    [
+        Flatten("flat"),
+        Linear("a", weight(5, 12), None, bittwin.readout(1024)),
+        Rescale("wide", log2_factor=2, low=-512, high=511),
+        SplitLinear("b", weight(3, 5), None, bittwin.readout(512), x_bits=10, x_signed=True),
+    ],
+)
 SIGNED = Network(
     [Linear("n", weight(5, 8), bias(5), bittwin.readout(512), x_bits=8, x_signed=True)],
     name="signed",
@@ -83,6 +118,9 @@ CASES: dict[str, tuple[Network, np.ndarray]] = {
     "linear": (LINEAR, codes(40, 20)),
     "conv": (CONV, codes(33, 2, 5, 6)),
     "split": (SPLIT, codes(50, 9, high=1023)),
+    "flatten": (FLAT, codes(20, 2, 5, 6)),
+    "flatten first": (RESCALE, codes(20, 3, 2, 2)),
+    "split conv": (SPLIT_CONV, codes(12, 2, 4, 5, low=-2047, high=2047)),
     "signed": (SIGNED, codes(30, 8, low=-255)),
     "one frame": (LINEAR, codes(1, 20)),
 }
@@ -97,7 +135,7 @@ def check_same(path: Path, networks: list[Network], batches: list[np.ndarray], s
     for net, (network, x) in enumerate(zip(networks, batches, strict=True)):
         assert dump.network(net) == network
         trace = network.run(x, trace=True)
-        before = x
+        before = x  # Flatten does not change what is stored: the image's rows
         for layer in (layer for layer in dump.layers if layer.net == net):
             after = trace[layer.activation[-1].name if layer.activation else layer.operator.name]
             assert layer.activation_source == "sidecar"
@@ -212,6 +250,11 @@ def test_no_expected_frames(tmp_path: Path) -> None:
     assert [codes.name for codes in dump.layers[0].sets] == ["complete", "debug"]
 
 
+def test_linear_on_images_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"layer fc: found an input of shape .* put a flatten"):
+        write_dump(tmp_path / "dump", one(), codes(5, 2, 3, 6))
+
+
 def test_given_codes_are_written_instead(tmp_path: Path) -> None:
     network = Network([LINEAR.layers[0], LINEAR.layers[1]])
     x = CASES["linear"][1]
@@ -257,9 +300,11 @@ def one(requant: Any = None, name: str = "fc", b: Any = None) -> Network:
         (one(name="x" * 300), "layer name"),
         (one(name=" x"), "layer name"),
         (Network([Relu("r"), *one().layers]), "layer r: found no array layer before"),
+        (Network([*one().layers, Flatten("f"), Relu("r")]), "layer f: wanted an array layer right"),
+        (Network([*one().layers, Flatten("f")]), "layer f: wanted an array layer right"),
     ],
     ids=["bias step", "bias high", "bias low", "gain", "f32", "multiplier", "slash", "backslash",
-         "dots", "long", "space", "activation first"],
+         "dots", "long", "space", "activation first", "flatten and relu", "flatten last"],
 )  # fmt: skip
 def test_what_the_format_cannot_hold_is_refused(
     tmp_path: Path, network: Network, message: str

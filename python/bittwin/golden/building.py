@@ -12,7 +12,8 @@ from bittwin.golden.indices import Key
 from bittwin.golden.layout import LAYERS, name_layers
 from bittwin.golden.params import MAP_CSV, Params, bias_of, narrow, read_map_csv, read_params
 from bittwin.golden.shape import LayerShape
-from bittwin.golden.sidecar import SIDECAR, SidecarLayer, build_layer, shape_of
+from bittwin.golden.sidecar import SIDECAR, SidecarLayer
+from bittwin.golden.sidecar_build import build_layer, shape_of
 
 
 def build_layers(contents: Contents) -> list[tuple[LayerShape, DumpLayer]]:
@@ -82,10 +83,11 @@ def _build_layer(
     high = None if params is None else params.bias_high
     operator: Any = None
     described: Any = None
+    flatten: Any = None
     activation: tuple[Any, ...] = ()
     input_shape: tuple[int, ...] | None = None
     if stated is not None:
-        described, activation = build_layer(folder, stated, params)
+        flatten, described, activation = build_layer(folder, stated, params)
         operator = None if params is None else described
         gain = stated.check_gain(folder, gain)
         in_columns, out_columns = stated.check_columns(folder, described, region, params)
@@ -123,6 +125,7 @@ def _build_layer(
         region=region,
         sets=(),
         input_shape=input_shape,
+        flatten=flatten,
         note="" if stated is None else f"{stated.label} as {SIDECAR} says",
     )
     return shape_of(layer, described), layer

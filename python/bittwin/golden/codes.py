@@ -91,6 +91,8 @@ class BinaryCodes:
     frames: int
     columns: int
     codes: Range
+    layer: str
+    """Name of the layer, for messages."""
 
     @property
     def source(self) -> str:
@@ -108,8 +110,8 @@ class BinaryCodes:
             frame, column = np.unravel_index(int(bad.argmax()), block.shape)
             raise self.file.folder.error(
                 self.source,
-                f"codes at number {self.offset} on, frame {start + int(frame)}, column "
-                f"{int(column)}: found {int(block[frame, column])}, wanted "
+                f"layer {self.layer}, row {start + int(frame)}, column {int(column)}: "
+                f"found {int(block[frame, column])}, wanted "
                 f"{self.codes.low}..{self.codes.high}",
             )
         return block

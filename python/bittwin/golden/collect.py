@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bittwin.golden.layout import GAINS
-from bittwin.golden.params import BIAS_DRIVE
-from bittwin.golden.placing import BIAS_ROWS
 from bittwin.golden.rows import from_tensor, input_range, weight_to_rows
+from bittwin.golden.storable import check_name, digital_rows, split_bias
 from bittwin.golden.text import CELL_CODES, Range
 
 if TYPE_CHECKING:
@@ -22,7 +21,8 @@ if TYPE_CHECKING:
 #: Input codes, output codes before and after the activation of one array layer.
 GoldenCodes = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
 
-_BYTE = Range(-128, 127)
+#: A flatten layer or None, an array layer, and the activation layers after it.
+Group = tuple[Any, Any, tuple[Any, ...]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +31,7 @@ class StoredLayer:
 
     net: int
     index: int
+    flatten: Any
     operator: Any
     activation: tuple[Any, ...]
     input_shape: tuple[int, ...]
@@ -77,7 +78,7 @@ def collect_layers(
     trace = None if codes is not None else network.run(inputs, trace=True)
     before_shape, before = inputs.shape[1:], inputs
     stored: list[StoredLayer] = []
-    for operator, activation in _group(network):
+    for flatten, operator, activation in _group(network):
         check_name(operator.name)
         last = activation[-1] if activation else operator
         if codes is not None:
@@ -90,31 +91,41 @@ def collect_layers(
             assert trace is not None
             taken = (before, trace[operator.name], trace[last.name])
         frames = len(inputs)
-        stored.append(
-            _store(net, len(stored) + 1, operator, activation, before_shape, shapes, frames, taken)
-        )
+        group = flatten, operator, activation
+        layer = _store(net, len(stored) + 1, group, before_shape, shapes, frames, taken)
+        stored.append(layer)
         before_shape, before = shapes[last.name], taken[2]
     return stored
 
 
-def _group(network: Network) -> list[tuple[Any, tuple[Any, ...]]]:
-    """Split a network into array layers with the activations that follow each."""
-    from bittwin.network import ACTIVATION_KINDS, ARRAY_KINDS
+def _group(network: Network) -> list[Group]:
+    """Split a network into array layers, each with what stands before and after it."""
+    from bittwin.network import ACTIVATION_KINDS, ARRAY_KINDS, Flatten
 
-    groups: list[tuple[Any, list[Any]]] = []
+    groups: list[tuple[Any, Any, list[Any]]] = []
+    flatten: Any = None
     for layer in network.layers:
         if layer.kind in ARRAY_KINDS:
-            groups.append((layer, []))
+            groups.append((flatten, layer, []))
+            flatten = None
+        elif flatten is not None:
+            break
+        elif isinstance(layer, Flatten):
+            flatten = layer
         elif layer.kind not in ACTIVATION_KINDS:
             raise ValueError(
                 f"layer {layer.name}: a dump has no place for a {layer.kind} layer; it holds "
-                "array layers and the activations after them"
+                "array layers, the activations after them and flatten before them"
             )
         elif not groups:
             raise ValueError(f"layer {layer.name}: found no array layer before this activation")
         else:
-            groups[-1][1].append(layer)
-    return [(operator, tuple(activation)) for operator, activation in groups]
+            groups[-1][2].append(layer)
+    if flatten is not None:
+        raise ValueError(f"layer {flatten.name}: wanted an array layer right after this flatten")
+    if not groups:
+        raise ValueError(f"network {network.name}: found no array layer")
+    return [(before, operator, tuple(activation)) for before, operator, activation in groups]
 
 
 def _given(codes: Mapping[str, GoldenCodes], name: str) -> GoldenCodes:
@@ -133,18 +144,23 @@ def _given(codes: Mapping[str, GoldenCodes], name: str) -> GoldenCodes:
 def _store(
     net: int,
     index: int,
-    operator: Any,
-    activation: tuple[Any, ...],
+    group: Group,
     input_shape: tuple[int, ...],
     shapes: Mapping[str, tuple[int, ...]],
     frames: int,
     taken: GoldenCodes,
 ) -> StoredLayer:
+    flatten, operator, activation = group
     requant = operator.requant
     if requant.channels != 1 or not isinstance(requant.gain, int) or requant.gain not in GAINS:
         raise ValueError(
             f"layer {operator.name}: found requantiser {requant}, wanted one with a single gain, a "
             f"power of two {GAINS[0]}..{GAINS[-1]}, which is all that layers.txt holds"
+        )
+    if operator.weight.ndim == 2 and flatten is None and len(input_shape) != 1:
+        raise ValueError(
+            f"layer {operator.name}: found an input of shape {input_shape}, wanted a vector; put a "
+            "flatten layer before it"
         )
     result = np.zeros((1, 1), requant.dtype)
     for layer in activation:
@@ -168,15 +184,16 @@ def _store(
     return StoredLayer(
         net,
         index,
+        flatten,
         operator,
         activation,
         input_shape,
         inputs,
         outputs,
         results,
-        weight_to_rows(operator.weight, operator.kind),
+        weight_to_rows(operator.weight, operator.kind, None if flatten is None else input_shape),
         split_bias(operator.bias, columns, f"{what}: bias"),
-        _bias_high(operator, columns),
+        digital_rows(operator, columns),
     )
 
 
@@ -194,105 +211,3 @@ def _rows(
             f"{what} codes: found {int(codes.min())}..{int(codes.max())}, wanted {low}..{high}"
         )
     return from_tensor(codes).astype(np.int16)
-
-
-def split_bias(bias: NDArray[Any] | None, columns: int, what: str) -> NDArray[np.int64]:
-    """Spread a bias over as few bias rows as it needs, at least one.
-
-    Args:
-        bias: `[columns]` accumulator units, or None.
-        columns: number of columns.
-        what: start of the error message.
-
-    Returns:
-        int8 codes as int64 `[rows, columns]`; 128 times their column sums is the bias.
-
-    Raises:
-        ValueError: not a multiple of 128, or more than the bias rows hold.
-
-    >>> split_bias(np.array([128 * 130, -128]), 2, "bias").tolist()
-    [[127, -1], [3, 0]]
-    """
-    left = np.zeros(columns, np.int64)
-    if bias is not None:
-        left, rest = np.divmod(np.asarray(bias, np.int64), BIAS_DRIVE)
-        if rest.any():
-            column = int(np.flatnonzero(rest)[0])
-            raise ValueError(
-                f"{what}: column {column}: found {int(bias[column])}, wanted a multiple of "
-                f"{BIAS_DRIVE}, which is what bias rows can hold"
-            )
-        low, high = BIAS_ROWS * _BYTE.low, BIAS_ROWS * _BYTE.high
-        outside = np.flatnonzero((left < low) | (left > high))
-        if len(outside):
-            column = int(outside[0])
-            raise ValueError(
-                f"{what}: column {column}: found {int(bias[column])}, wanted "
-                f"{BIAS_DRIVE * low}..{BIAS_DRIVE * high} ({BIAS_ROWS} bias rows of int8)"
-            )
-    rows: list[NDArray[np.int64]] = []
-    while left.any() or not rows:
-        row = np.clip(left, _BYTE.low, _BYTE.high)
-        rows.append(row)
-        left = left - row
-    return np.stack(rows)
-
-
-def _bias_high(operator: Any, columns: int) -> NDArray[np.int64]:
-    """Return the content of bias_high.txt: the digital bias of a split layer."""
-    digital = getattr(operator, "bias_digital", None)
-    if digital is None:
-        return np.zeros(columns, np.int64)
-    high, rest = np.divmod(digital.astype(np.int64), BIAS_DRIVE)
-    bad = np.flatnonzero((rest != 0) | (high < CELL_CODES.low) | (high > CELL_CODES.high))
-    if len(bad):
-        column = int(bad[0])
-        raise ValueError(
-            f"layer {operator.name}: bias_digital: column {column}: found {int(digital[column])}, "
-            f"wanted a multiple of {BIAS_DRIVE} within 16 bits of it"
-        )
-    return np.asarray(high)
-
-
-def check_name(name: str) -> None:
-    """Refuse a layer name that cannot name a folder.
-
-    Raises:
-        ValueError: separators, `..`, characters that do not print, or too long.
-    """
-    if (
-        not name.isprintable()
-        or any(part in name for part in ("/", "\\", ".."))
-        or not 0 < len(name.encode()) <= 200
-        or name != name.strip()
-    ):
-        raise ValueError(
-            f"layer name: found {name[:80]!r}, wanted 1 to 200 printable characters without "
-            "'/', '\\', '..' or spaces at the ends, because it names a folder"
-        )
-
-
-def check_counts(
-    layers: Sequence[StoredLayer], calibration_start: int, expected_frames: int
-) -> None:
-    """Refuse frame counts that the files' int16 header cannot hold.
-
-    Raises:
-        ValueError: naming the argument.
-    """
-    if not 0 <= expected_frames <= CELL_CODES.high:
-        raise ValueError(
-            f"expected_frames: found {expected_frames}, wanted 0..{CELL_CODES.high} (int16 header)"
-        )
-    for layer in layers:
-        frames = len(layer.inputs)
-        if not 0 <= calibration_start < frames:
-            raise ValueError(
-                f"calibration_start: found {calibration_start}, wanted 0..{frames - 1}, as net "
-                f"{layer.net} has {frames} frames"
-            )
-        if frames - calibration_start > CELL_CODES.high:
-            raise ValueError(
-                f"inputs of net {layer.net}: found {frames - calibration_start} frames after "
-                f"calibration_start, wanted at most {CELL_CODES.high} (int16 header)"
-            )

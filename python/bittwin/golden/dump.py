@@ -70,7 +70,9 @@ class DumpLayer:
     region: Region | None
     sets: tuple[CodeSet, ...]
     input_shape: tuple[int, ...] | None = None
-    """`(C, H, W)` of a convolution's input; None for layers on plain vectors."""
+    """`(C, H, W)` of an image that the layer reads; None for layers on plain vectors."""
+    flatten: Any = None
+    """Flatten layer of `bittwin.network` between that image and a linear operator, or None."""
     link_contradicted: bool = False
     """The data prove that the layer does not read the previous layer's output."""
     note: str = ""
@@ -98,8 +100,7 @@ class DumpLayer:
             ValueError: a code outside the input's range, or a wrong number of columns.
         """
         operator = self._require_operator()
-        tensor = _rows.to_tensor(self._checked_rows(rows), self.input_shape)
-        return _rows.from_tensor(operator.accumulate(tensor))
+        return _rows.from_tensor(operator.accumulate(self._tensor(rows)))
 
     def run_rows(self, rows: NDArray[Any], requant: Requant | None = None) -> NDArray[Any]:
         """Compute the output codes before the activation.
@@ -118,8 +119,7 @@ class DumpLayer:
         operator = self._require_operator()
         if requant is not None:
             operator = _rows.with_requant(operator, requant)
-        tensor = _rows.to_tensor(self._checked_rows(rows), self.input_shape)
-        return _rows.from_tensor(operator.run(tensor))
+        return _rows.from_tensor(operator.run(self._tensor(rows)))
 
     def activate_rows(self, codes: NDArray[Any]) -> NDArray[Any]:
         """Apply the activation to output codes `[frames, out_columns]`.
@@ -141,13 +141,15 @@ class DumpLayer:
             )
         return self.operator
 
-    def _checked_rows(self, rows: NDArray[Any]) -> NDArray[Any]:
-        what = f"layer {self.name}: input codes"
+    def _tensor(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """Turn rows into what the operator takes."""
         if rows.ndim != 2 or rows.shape[1] != self.in_columns:
             raise ValueError(
-                f"{what}: found shape {rows.shape}, wanted [frames, {self.in_columns}]"
+                f"layer {self.name}: input rows: found shape {rows.shape}, wanted "
+                f"[frames, {self.in_columns}]"
             )
-        return rows
+        tensor = _rows.to_tensor(rows, self.input_shape)
+        return tensor if self.flatten is None else self.flatten.run(tensor)
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,6 +201,8 @@ class Dump:
         chosen = self._chain(net)
         layers: list[Any] = []
         for layer in chosen:
+            if layer.flatten is not None:
+                layers.append(layer.flatten)
             layers.append(layer.operator)
             layers.extend(layer.activation)
         number = chosen[0].net

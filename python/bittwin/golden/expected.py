@@ -206,7 +206,7 @@ def slice_file(
     result: dict[Key, Codes] = {}
     for shape, width in zip(shapes, widths, strict=True):
         codes = shape.in_codes if side == "in" else shape.out_codes
-        result[shape.key] = BinaryCodes(file, offset, frames[shape.key], width, codes)
+        result[shape.key] = BinaryCodes(file, offset, frames[shape.key], width, codes, shape.name)
         offset += frames[shape.key] * width
     return result
 

@@ -70,7 +70,8 @@ def _open_sets(
     if start is None:
         start = _derive_start(folder, frames, debug)
         if files:
-            notes.append(f"no file says calibration_start: {start} is assumed")
+            source = "layer_debug has so many frames more" if debug else "assumed"
+            notes.append(f"no file says calibration_start: {start} ({source})")
     complete = open_complete(shapes, files, frames, start)
     expected = open_expected(folder, shapes, contents.texts, contents.random, frames, notes)
     if expected and contents.random is None:

@@ -81,38 +81,55 @@ def with_requant(operator: Any, requant: Requant) -> Any:
     return dataclasses.replace(operator, requant=requant)
 
 
-def weight_to_rows(weight: NDArray[Any], kind: str) -> NDArray[Any]:
+def weight_to_rows(
+    weight: NDArray[Any], kind: str, image: tuple[int, ...] | None = None
+) -> NDArray[Any]:
     """Lay weights out as the array holds them: one row per input, one column per output.
 
     The rows of a convolution are `kw*kh*I` with the channel fastest, like the input they read.
 
     Args:
-        weight: `[out, in]`, `[O, I, kh, kw]`, or `[I, O, kh, kw]` for `conv_transpose2d`.
+        weight: `[out, in]`, `[O, I, kh, kw]`, or `[I, O, kh, kw]` for transposed convolutions.
         kind: the layer's kind.
+        image: `(C, H, W)` of what a linear layer reads flattened: its rows then follow the
+            `[W][H][C]` order of the input's rows.
 
     >>> weight_to_rows(np.array([[1, 2, 3]]), "linear").tolist()
     [[1], [2], [3]]
+    >>> weight_to_rows(np.array([[1, 2, 3, 4]]), "linear", (2, 1, 2)).tolist()
+    [[1], [3], [2], [4]]
     """
     table: NDArray[Any] = weight.T
     if weight.ndim == 4:
-        order = (3, 2, 0, 1) if kind == "conv_transpose2d" else (3, 2, 1, 0)
+        order = (3, 2, 0, 1) if is_transposed(kind) else (3, 2, 1, 0)
         cells = weight.transpose(order)
         table = cells.reshape(cells.shape[0] * cells.shape[1] * cells.shape[2], cells.shape[3])
+    elif image is not None and len(image) == 3:
+        table = from_tensor(weight.reshape(weight.shape[0], *image)).T
     return table
 
 
-def weight_from_rows(rows: NDArray[Any], kind: str, shape: tuple[int, ...]) -> NDArray[Any]:
+def weight_from_rows(
+    rows: NDArray[Any], kind: str, shape: tuple[int, ...], image: tuple[int, ...] | None = None
+) -> NDArray[Any]:
     """Undo `weight_to_rows`; `shape` is the weight's own.
 
     >>> weight_from_rows(np.array([[1], [2]]), "conv2d", (1, 1, 1, 2)).tolist()
     [[[[1, 2]]]]
+    >>> weight_from_rows(np.array([[1], [3], [2], [4]]), "linear", (1, 4), (2, 1, 2)).tolist()
+    [[1, 2, 3, 4]]
     """
     if len(shape) == 2:
-        return np.ascontiguousarray(rows.T)
-    if kind == "conv_transpose2d":
+        return np.ascontiguousarray(to_tensor(rows.T, image).reshape(shape))
+    if is_transposed(kind):
         inputs, outputs, height, width = shape
         cells = rows.reshape(width, height, inputs, outputs).transpose(2, 3, 1, 0)
     else:
         outputs, inputs, height, width = shape
         cells = rows.reshape(width, height, inputs, outputs).transpose(3, 2, 1, 0)
     return np.ascontiguousarray(cells)
+
+
+def is_transposed(kind: str) -> bool:
+    """Tell whether a layer of that kind keeps its weights input channel first."""
+    return kind.endswith("conv_transpose2d")

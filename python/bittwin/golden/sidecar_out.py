@@ -58,6 +58,7 @@ def _layer(layer: StoredLayer) -> dict[str, Any]:
     return {
         "name": layer.name,
         "input_shape": list(layer.input_shape),
+        "flatten": None if layer.flatten is None else layer.flatten.to_config(),
         "operator": operator.to_config(),
         "weight": {"shape": list(operator.weight.shape), "dtype": operator.weight.dtype.name},
         "bias": operator.bias is not None,

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from bittwin.errors import DumpError
 from bittwin.golden.selection import SelectionError
+from bittwin.network import SplitRounds
 
 if TYPE_CHECKING:
     from bittwin.golden.dump import CodeSet, DumpLayer
@@ -109,7 +110,7 @@ class Simulator:
     @property
     def in_two_rounds(self) -> bool:
         """A layer with wide inputs, which has no single accumulator."""
-        return getattr(self.layer.operator, "kind", "") == "split_linear"
+        return isinstance(self.layer.operator, SplitRounds)
 
     def accumulators(self, rows: Ints) -> NDArray[np.int32]:
         """Accumulators of input rows, int32 [n, out]; only where `accumulates`."""

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bittwin.golden.collect import GoldenCodes, StoredLayer, check_counts, collect_layers
+from bittwin.golden.collect import GoldenCodes, StoredLayer, collect_layers
 from bittwin.golden.placing import Block, place_blocks
 from bittwin.golden.sidecar_out import write_sidecar
+from bittwin.golden.storable import check_counts
 from bittwin.golden.writer_files import (
     write_addresses,
     write_debug,
@@ -76,13 +77,13 @@ def write_dump(
     array([[ 20],
            [-20]], dtype=int16)
     """
-    target = Path(path)
+    target = Path(os.path.abspath(path))
     networks, batches, given = _per_net(network, inputs, codes)
     _refuse_existing(target)
     layers: list[StoredLayer] = []
     for net, (one, batch, golden) in enumerate(zip(networks, batches, given, strict=True)):
         layers += collect_layers(net, one, batch, golden)
-    check_counts(layers, calibration_start, expected_frames)
+    check_counts([len(batch) for batch in batches], calibration_start, expected_frames)
     blocks = [
         Block(layer.weight_rows.shape[0], layer.weight_rows.shape[1], len(layer.bias_rows))
         for layer in layers
