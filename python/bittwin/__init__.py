@@ -29,7 +29,7 @@ from bittwin.values import dequantize, quantize, quantize_bias
 
 if TYPE_CHECKING:
     from bittwin.golden import Dump, Verification, read_dump, write_dump
-    from bittwin.golden.verify import verify as verify
+    from bittwin.golden.check.verify import verify as verify
     from bittwin.network import Network, load_network
 
 __version__ = "0.1.0"

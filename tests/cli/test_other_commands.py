@@ -139,7 +139,7 @@ def test_unknown_forced_kernel_is_one_line(dump):
 def test_heavy_modules_stay_out():
     """Neither rich nor hypothesis nor torch is imported for a plain report."""
     code = (
-        "import sys; import bittwin.cli.main, bittwin.golden.verify, bittwin.golden.report\n"
+        "import sys; import bittwin.cli.main, bittwin.golden.check.verify, bittwin.golden.report.report\n"
         "print([m for m in ('rich', 'hypothesis', 'torch', 'importlib.metadata') if m in sys.modules])"
     )
     assert python(code).stdout.strip() == "[]"

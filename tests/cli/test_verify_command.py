@@ -131,7 +131,7 @@ def test_damaged_files_exit_2_or_are_noticed(run, dump, name):
 
 
 def test_names_cannot_steer_the_terminal():
-    from bittwin.golden.tables import Cell, Line, Table, render_plain
+    from bittwin.golden.report.tables import Cell, Line, Table, render_plain
 
     blocks = [Line("a\x1b[31mb\nc"), Table(["x"], rows=[[Cell("\x07\x9b31m")]])]
     assert "\x1b" not in render_plain(blocks)
@@ -145,7 +145,9 @@ def test_interrupt_exits_130(run, dump, monkeypatch):
 
     import importlib
 
-    monkeypatch.setattr(importlib.import_module("bittwin.golden.verify"), "verify", interrupted)
+    monkeypatch.setattr(
+        importlib.import_module("bittwin.golden.check.verify"), "verify", interrupted
+    )
     assert run("verify", dump).code == 130
 
 

@@ -89,7 +89,11 @@ def test_the_wrap_cases_do_reach_the_wrap() -> None:
     """Without wrap16 some recorded outputs differ: the file really holds the artefact."""
     differing = 0
     for _, case, arrays in ARRAY:
-        if case["fmt"] == 1 and not (case["invt"] or case["dacsft"] or case["s2"]) and case["act"] == "none":
+        if (
+            case["fmt"] == 1
+            and not (case["invt"] or case["dacsft"] or case["s2"])
+            and case["act"] == "none"
+        ):
             bias = (128 * arrays["B"].astype(np.int64).sum(axis=0)).astype(np.int32)
             y = bittwin.linear(
                 arrays["X"], arrays["W"].T, bias, bittwin.readout(case["G"]), overflow="wrap32"

@@ -11,8 +11,8 @@ import pytest
 from dump_cases import EXPECTED, corrupt_int16, count_wrong, plain_dump
 
 from bittwin import DumpError, read_dump
-from bittwin.golden.folder import Folder
-from bittwin.golden.lines import index_lines, line_number
+from bittwin.golden.reading.folder import Folder
+from bittwin.golden.reading.lines import index_lines, line_number
 
 
 @pytest.fixture
@@ -222,7 +222,7 @@ def test_a_gain_that_overflows_the_accumulator_is_refused(folder: Path) -> None:
 def test_lines_are_found_whatever_the_chunks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, scan: int
 ) -> None:
-    monkeypatch.setattr("bittwin.golden.lines.SCAN_BYTES", scan)
+    monkeypatch.setattr("bittwin.golden.reading.lines.SCAN_BYTES", scan)
     (tmp_path / "file.txt").write_bytes(text.encode())
     folder = Folder(tmp_path)
     lines = index_lines(folder, "file.txt")
@@ -242,12 +242,12 @@ def test_short_and_endless_lines_are_refused(
     (tmp_path / "file.txt").write_text("1 2 3\n\n1 2\n")
     with pytest.raises(DumpError, match="line 3: found 3 bytes, wanted at least 5"):
         index_lines(Folder(tmp_path), "file.txt", shortest=5)
-    monkeypatch.setattr("bittwin.golden.lines.LINE_BYTES", 4)
-    monkeypatch.setattr("bittwin.golden.lines.SCAN_BYTES", 2)
+    monkeypatch.setattr("bittwin.golden.reading.lines.LINE_BYTES", 4)
+    monkeypatch.setattr("bittwin.golden.reading.lines.SCAN_BYTES", 2)
     (tmp_path / "file.txt").write_text("1 2 3 4")
     with pytest.raises(DumpError, match="line 1: longer than 4 bytes"):
         index_lines(Folder(tmp_path), "file.txt")
-    monkeypatch.setattr("bittwin.golden.lines.LINE_COUNT", 2)
+    monkeypatch.setattr("bittwin.golden.reading.lines.LINE_COUNT", 2)
     (tmp_path / "file.txt").write_text("1\n2\n3\n")
     with pytest.raises(DumpError, match="more than 2 lines"):
         index_lines(Folder(tmp_path), "file.txt")

@@ -14,7 +14,7 @@ import pytest
 
 import bittwin
 from bittwin import DumpError, read_dump, write_dump
-from bittwin.golden.placing import Block, place_blocks
+from bittwin.golden.writing.placing import Block, place_blocks
 from bittwin.network import (
     Clip,
     Conv2d,
@@ -367,7 +367,7 @@ def test_failure_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.Monke
     def fail(*_: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("bittwin.golden.writer.write_sidecar", fail)
+    monkeypatch.setattr("bittwin.golden.writing.writer.write_sidecar", fail)
     with pytest.raises(OSError, match="disk full"):
         write_dump(tmp_path / "dump", one(), codes(5, 6))
     assert list(tmp_path.iterdir()) == []

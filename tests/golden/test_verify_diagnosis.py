@@ -10,7 +10,7 @@ import pytest
 from verify_cases import make_case, result, top
 
 import bittwin
-from bittwin.golden.places import numbers, percent
+from bittwin.golden.check.places import numbers, percent
 
 
 @pytest.fixture

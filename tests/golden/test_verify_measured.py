@@ -8,7 +8,7 @@ import pytest
 from verify_cases import make_case
 
 import bittwin
-from bittwin.golden.faults import robust
+from bittwin.golden.measured.faults import robust
 
 
 @pytest.fixture

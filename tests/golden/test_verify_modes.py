@@ -11,8 +11,8 @@ import pytest
 from verify_cases import START, ArrayCodes, Case, make_case, result
 
 import bittwin
-from bittwin.golden.compare import Tally
-from bittwin.golden.selection import check_frames
+from bittwin.golden.check.compare import Tally
+from bittwin.golden.check.selection import check_frames
 
 
 def test_equal_dump_compares_every_code_in_both_modes():

@@ -91,7 +91,7 @@ def imported(tree: ast.AST, module: str, is_package: bool, facade: Facade) -> It
 
 
 def top_of(module: str) -> str:
-    """`bittwin.golden.reader` -> `golden`."""
+    """`bittwin.golden.reading.reader` -> `golden`."""
     return module.split(".")[1]
 
 
@@ -198,7 +198,7 @@ def test_all_public_names_are_listed_once_and_exist() -> None:
     ("file", "code", "sentence"),
     [
         ("functional.py", "import bittwin.network", "floor 4 imports network of floor 5"),
-        ("functional.py", "from bittwin.golden.reader import x", "floor 4 imports golden of floor 6"),
+        ("functional.py", "from bittwin.golden.reading.reader import x", "floor 4 imports golden of floor 6"),
         ("functional.py", "def f():\n    from bittwin import Network", "floor 4 imports network of floor 5"),
         ("functional.py", "import bittwin\nbittwin.verify()", "floor 4 imports golden of floor 6"),
         ("network/a.py", "from ..golden import Dump", "floor 5 imports golden of floor 6"),

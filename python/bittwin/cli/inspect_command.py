@@ -17,7 +17,7 @@ def inspect(path: str, json_to: str | None) -> int:
     Layers, shapes, gains, array regions, bias rows, accumulator bounds, activations, golden sets.
     """
     from bittwin.cli.output import emit, emit_json
-    from bittwin.golden.describe import (
+    from bittwin.golden.report.describe import (
         describe_dump,
         describe_network,
         dump_facts,
@@ -28,7 +28,7 @@ def inspect(path: str, json_to: str | None) -> int:
     if not where.exists():
         raise click.UsageError(f"{path}: found nothing, wanted a dump folder or a network (.npz)")
     if where.is_dir():
-        from bittwin.golden.reader import read_dump
+        from bittwin.golden.reading.reader import read_dump
 
         facts = dump_facts(read_dump(where))
         blocks = describe_dump(facts)

@@ -17,7 +17,7 @@ def kernels(as_json: bool) -> int:
 
     from bittwin import kernels as list_kernels
     from bittwin.cli.output import emit, emit_json
-    from bittwin.golden.tables import Cell, Table
+    from bittwin.golden.report.tables import Cell, Table
 
     found = list_kernels()
     if as_json:

@@ -89,7 +89,7 @@ def _text(error: Exception) -> str:
 
 def _fail(message: str) -> int:
     """Say what is wrong in one line."""
-    from bittwin.golden.tables import harmless
+    from bittwin.golden.report.tables import harmless
 
     line = " ".join(message.split())
     click.echo(f"bittwin: error: {harmless(line)}", err=True)

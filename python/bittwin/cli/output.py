@@ -16,7 +16,7 @@ import click
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from bittwin.golden.tables import Block
+    from bittwin.golden.report.tables import Block
 
 _PATIENCE = 1.0  # seconds before a progress bar appears
 
@@ -26,11 +26,11 @@ def emit(blocks: list[Block]) -> None:
     if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
         from rich.console import Console
 
-        from bittwin.golden.tables import render_rich
+        from bittwin.golden.report.tables import render_rich
 
         render_rich(blocks, Console(highlight=False))
         return
-    from bittwin.golden.tables import render_plain
+    from bittwin.golden.report.tables import render_plain
 
     write(render_plain(blocks))
 

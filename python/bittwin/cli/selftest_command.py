@@ -20,7 +20,7 @@ def selftest(level: str, seed: int) -> int:
     Exit codes: 0 all equal, 1 a kernel is wrong (the first wrong case is shown).
     """
     from bittwin.cli.output import LazyProgress, emit
-    from bittwin.golden.tables import Cell, Line, Table, count
+    from bittwin.golden.report.tables import Cell, Line, Table, count
     from bittwin.selftest import run_selftest
 
     with LazyProgress("testing") as progress:

@@ -57,8 +57,8 @@ def verify(
     Exit codes: 0 equal, 1 differs, 2 bad usage or bad input.
     """
     from bittwin.cli.output import LazyProgress, emit, emit_json
-    from bittwin.golden.report import build_report
-    from bittwin.golden.verify import verify as run
+    from bittwin.golden.check.verify import verify as run
+    from bittwin.golden.report.report import build_report
 
     with LazyProgress("verifying") as progress:
         found = run(

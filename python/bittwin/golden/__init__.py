@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
+from bittwin.golden.check.results import Verification
+from bittwin.golden.check.verify import verify
 from bittwin.golden.dump import Codes, CodeSet, Dump, DumpLayer, Region
-from bittwin.golden.reader import read_dump
-from bittwin.golden.results import Verification
-from bittwin.golden.verify import verify
-from bittwin.golden.writer import write_dump
+from bittwin.golden.reading.reader import read_dump
+from bittwin.golden.writing.writer import write_dump
 
 __all__ = [
     "CodeSet",

@@ -25,8 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bittwin.errors import DumpError
-from bittwin.golden import rows as _rows
-from bittwin.golden.sets import SET_NAMES, Codes, CodeSet, Region
+from bittwin.golden.reading import rows as _rows
+from bittwin.golden.reading.sets import SET_NAMES, Codes, CodeSet, Region
 
 if TYPE_CHECKING:
     from bittwin.network import Network
