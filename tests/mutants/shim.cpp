@@ -106,8 +106,9 @@ void shim_half_even_f32(const int32_t* acc, const int32_t* high, int64_t* out, i
 
 // settings: readout, log2 of the gain, limit_low, low_lo, low_hi, high_rounding, lo, hi; scales, above 0 for the
 // float32 rule: scale_product, codes_per_unit, whole gain.
-void shim_split_requantize(const int32_t* acc_low, const int32_t* acc_high, const int32_t* bias_digital, int64_t* out,
-                           int64_t outer, int64_t channels, const int64_t* settings, const float* scales) {
+void shim_split_requantize(const int32_t* acc_low, const int32_t* acc_high, const int32_t* bias_digital,
+                           int64_t* out, int64_t outer, int64_t channels, const int64_t* settings,
+                           const float* scales) {
   Requantizer rule;
   const int log2_gain = static_cast<int>(settings[1]);
   rule.stages = {settings[0] != 0 ? readout_params(log2_gain) : half_even_params(log2_gain)};
@@ -172,8 +173,8 @@ void shim_linear_s16s16(const int16_t* x, const int16_t* w, const int32_t* bias,
 
 // Deliberately wrong: products are added in pairs that saturate to int16, as the x86 instruction maddubs does.
 // The tests must reject it; it is what a careless vector kernel would be.
-void shim_linear_u8s8_saturating_pairs(const uint8_t* x, const int8_t* w, const int32_t* bias, int32_t* acc, int64_t m,
-                                       int64_t k, int64_t n) {
+void shim_linear_u8s8_saturating_pairs(const uint8_t* x, const int8_t* w, const int32_t* bias, int32_t* acc,
+                                       int64_t m, int64_t k, int64_t n) {
   for (int64_t i = 0; i < m; ++i) {
     for (int64_t j = 0; j < n; ++j) {
       int32_t sum = bias != nullptr ? bias[j] : 0;
@@ -189,14 +190,14 @@ void shim_linear_u8s8_saturating_pairs(const uint8_t* x, const int8_t* w, const 
 
 // shape: the 16 numbers of ConvShape in order.
 void shim_conv2d(const uint8_t* x, const int8_t* w, const int32_t* bias, int32_t* acc, const int64_t* s) {
-  const ConvShape shape{s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7], s[8],
-                        s[9], s[10], s[11], s[12], s[13], s[14], s[15]};
+  const ConvShape shape{s[0], s[1], s[2],  s[3],  s[4],  s[5],  s[6],  s[7],
+                        s[8], s[9], s[10], s[11], s[12], s[13], s[14], s[15]};
   conv2d_ref<uint8_t, int8_t>(x, w, bias, acc, shape);
 }
 
 void shim_conv_transpose2d(const uint8_t* x, const int8_t* w, const int32_t* bias, int32_t* acc, const int64_t* s) {
-  const ConvShape shape{s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7], s[8],
-                        s[9], s[10], s[11], s[12], s[13], s[14], s[15]};
+  const ConvShape shape{s[0], s[1], s[2],  s[3],  s[4],  s[5],  s[6],  s[7],
+                        s[8], s[9], s[10], s[11], s[12], s[13], s[14], s[15]};
   conv_transpose2d_ref<uint8_t, int8_t>(x, w, bias, acc, shape);
 }
 
