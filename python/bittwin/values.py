@@ -122,37 +122,29 @@ def quantize_bias(
     return _core.quantize_bias(b, scale, count)
 
 
-def split_bias(
-    units: NDArray[np.float32],
-    digital: float | np.floating[Any],
-    shift: NDArray[np.int64] | int,
-    *,
-    rows: int,
-) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """The two parts of a split layer's bias, both multiples of 128 (docs/spec/split.md).
+def split_bias(units: NDArray[Any], digital: Any, shift: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Share a bias between the two rounds of a split layer (docs/spec/split.md).
 
-    ``d = half_even(digital / 128)``, ``n = half_even(half_even(units / 128) - d - shift / 128)``; the array
-    part is ``128 * clamp(n, -128 * rows, 127 * rows)``, the digital part ``128 * d``.
+    ``d = half_even(digital / 128)``; the array part is ``128 * (half_even(units / 128) - d) - shift``, still
+    to be put on the grid by `quantize_bias`, the digital part is ``128 * d``.
 
     Args:
-        units: [out] float32, the bias in accumulator units.
+        units: [out] float32 or float64, the bias in accumulator units.
         digital: the part moved to the digital round, accumulator units; one number or [out].
-        shift: [out] integers taken out of the array part (a shifted input), accumulator units.
-        rows: number of bias rows, 1..32.
+        shift: what a shifted input adds to the accumulators, one number or [out].
 
     Returns:
-        The array part and the digital part, [out] int32 each.
+        The array part, [out] of units' dtype, and the digital part, [out] of units' dtype.
 
     >>> import numpy as np
     >>> from bittwin.values import split_bias
-    >>> [part.tolist() for part in split_bias(np.array([1000], np.float32), 512.0, 0, rows=8)]
-    [[512], [512]]
+    >>> [part.tolist() for part in split_bias(np.array([1000], np.float32), 512.0, 0)]
+    [[512.0], [512.0]]
     """
-    step = np.float32(128)
-    count = np.rint(np.asarray(units, np.float32) / step)
-    moved = np.rint(np.asarray(digital, np.float32) / step)
-    rest = np.rint(count - moved - np.asarray(shift, np.float32) / step)
-    limited = np.clip(rest, -128 * rows, 127 * rows)
-    low: NDArray[np.int32] = (128 * limited).astype(np.int32)
-    high: NDArray[np.int32] = np.broadcast_to(128 * moved, low.shape).astype(np.int32)
-    return low, high
+    real = units.dtype.type
+    step = real(128)
+    moved = np.rint(np.asarray(digital, units.dtype) / step)
+    count = np.rint(units / step) - moved - np.asarray(shift, units.dtype) / step
+    array_part: NDArray[Any] = count * step
+    digital_part: NDArray[Any] = np.broadcast_to(moved * step, units.shape)
+    return array_part, digital_part

@@ -98,7 +98,11 @@ class ArrayLayer(Layer):
 
     def accumulate(self, x: NDArray[Any]) -> NDArray[np.int32]:
         """The INT32 accumulators of a batch."""
-        return self._products(as_codes(x, self.x_bits, self.x_signed))
+        return self._products(self._codes(x))
+
+    def _codes(self, x: Any) -> NDArray[Any]:
+        """The batch as the array sees it: checked, and padded where padding is not zeros."""
+        return as_codes(x, self.x_bits, self.x_signed)
 
     def _products(self, codes: NDArray[Any]) -> NDArray[np.int32]:
         raise NotImplementedError

@@ -18,7 +18,15 @@ from bittwin.network.arrays import ArrayLayer
 
 @dataclass(frozen=True, eq=False)
 class Conv2d(ArrayLayer):
-    """A convolution: weight [O, I / groups, kh, kw], input [frames, I, H, W]; see `bittwin.conv2d`."""
+    """A convolution: weight [O, I / groups, kh, kw], input [frames, I, H, W]; see `bittwin.conv2d`.
+
+    Attributes:
+        stride: (height, width).
+        padding: (top, left, bottom, right), in codes.
+        dilation: (height, width).
+        groups: number of channel groups.
+        pad_value: the code that padding holds; a layer that reads shifted codes pads with the shift.
+    """
 
     kind: ClassVar[str] = "conv2d"
     weight_axes: ClassVar[int] = 4
@@ -27,14 +35,31 @@ class Conv2d(ArrayLayer):
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
     dilation: tuple[int, int] = (1, 1)
     groups: int = 1
+    pad_value: int = 0
 
     def _check_geometry(self) -> None:
         _check_sizes(self)
         integer("groups", self.groups, 1, 1 << 20)
+        high = (1 << self.x_bits) - 1
+        integer("pad_value", self.pad_value, -high if self.x_signed else 0, high)
+
+    def _codes(self, x: Any) -> NDArray[Any]:
+        codes = super()._codes(x)
+        if self.pad_value == 0 or codes.ndim != 4:
+            return codes
+        # Padded here, so that a split layer splits the padding too.
+        if codes.dtype == np.int8:  # which may not hold the code
+            codes = codes.astype(np.int16)
+        top, left, bottom, right = self.padding
+        around = ((0, 0), (0, 0), (top, bottom), (left, right))
+        return np.pad(codes, around, constant_values=self.pad_value)
 
     def _products(self, codes: NDArray[Any]) -> NDArray[np.int32]:
+        sizes = _sizes(self)
+        if self.pad_value:
+            sizes["padding"] = 0
         return conv2d_accumulate(
-            codes, self.weight, self.bias, groups=self.groups, **_sizes(self), **self._wrap()
+            codes, self.weight, self.bias, groups=self.groups, **sizes, **self._wrap()
         )
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -43,7 +68,8 @@ class Conv2d(ArrayLayer):
 
     def settings(self) -> dict[str, Any]:
         """The shared settings and the geometry."""
-        return super().settings() | _listed(_sizes(self)) | {"groups": self.groups}
+        extra = {"groups": self.groups, "pad_value": self.pad_value}
+        return super().settings() | _listed(_sizes(self)) | extra
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ from bittwin._check import bias_array, integer
 from bittwin.bounds import AccumulatorBound
 from bittwin.errors import NetworkError
 from bittwin.network.arrays import ArrayLayer, Linear
-from bittwin.network.base import as_codes, frozen
+from bittwin.network.base import frozen
 from bittwin.network.convolutions import Conv2d, ConvTranspose2d
 from bittwin.split import add_parts, split_codes, split_rule
 
@@ -55,7 +55,7 @@ class SplitRounds(ArrayLayer):
 
     def accumulate_parts(self, x: NDArray[Any]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """The accumulators of the low round, bias included, and of the high round, without."""
-        x_lo, x_hi = split_codes(as_codes(x, self.x_bits, self.x_signed), self.x_bits)
+        x_lo, x_hi = split_codes(self._codes(x), self.x_bits)
         return self._products(x_lo), self._high_products(x_hi)
 
     def _high_products(self, codes: NDArray[Any]) -> NDArray[np.int32]:
