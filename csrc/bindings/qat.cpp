@@ -146,7 +146,7 @@ py::tuple qat_forward(const std::string& op, const py::array& x, const py::array
   call.y = strided<float>(y, static_cast<float*>(y.mutable_data()));
   Geometry inner = geometry;
   std::array<int64_t, 4> coded = call.x.shape;
-  if (pad_code != 0) {  // padding is a code of its own: write it around the image
+  if (pad_code >= 0) {  // padding is a code of its own: write it around the image; -1: plain zeros
     require(op == "conv2d", "qat: only conv2d pads with a code");
     call.frame = {geometry.padding[0], geometry.padding[1], geometry.padding[2], geometry.padding[3], pad_code};
     coded[2] += geometry.padding[0] + geometry.padding[2];

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 # Loaded at first use, so that `import bittwin` stays cheap.
+_LAZY_MODULES = ("compat", "golden", "network", "nn", "testing")
 _LAZY = {
     "Dump": "bittwin.golden",
     "Verification": "bittwin.golden",
@@ -92,8 +93,10 @@ def __getattr__(name: str) -> Any:
         value = getattr(import_module(_LAZY[name]), name)
         globals()[name] = value
         return value
+    if name in _LAZY_MODULES:
+        return import_module(f"bittwin.{name}")
     raise AttributeError(f"module 'bittwin' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY})
+    return sorted({*globals(), *_LAZY, *_LAZY_MODULES})

@@ -7,10 +7,10 @@ from fractions import Fraction
 from itertools import product
 
 import numpy as np
+from contract.requant_checks import assert_same
 from shim_library import ShimLibrary
 
 from bittwin.testing import oracle
-from contract.requant_checks import assert_same
 
 INT64 = (-(2**63), 2**63 - 1)
 
@@ -65,6 +65,42 @@ def check_split_parts(impl: ShimLibrary) -> None:
         assert_same(got, wanted, f"{name} part of the split", x)
 
 
+def check_quantize_value(impl: ShimLibrary) -> None:
+    """Codes and `inside` of training inputs: two float32 roundings, then half even."""
+    cases = (
+        (1.0, 0, (0, 255)),
+        (100.3, 0, (-255, 255)),
+        (7.77, 77, (0, 1023)),
+        (64.0, 128, (0, 255)),
+    )
+    for per_unit, shift, (lo, hi) in cases:
+        ends = [lo - 1, lo - 0.5, lo, lo + 0.5, hi - 0.5, hi, hi + 0.4, hi + 0.5, hi + 1]
+        wanted_codes = np.array([*ends, *np.arange(lo - 3, hi + 3, 0.25)]) - shift
+        v = (wanted_codes / per_unit).astype(np.float32)
+        v = np.concatenate([v, np.nextafter(v, np.float32(9e9)), np.nextafter(v, np.float32(-9e9))])
+        v = np.append(v, np.array([np.inf, -np.inf], np.float32))
+        scaled = v * np.float32(per_unit) + np.float32(shift)
+        limited = [Fraction(float(s)) for s in np.clip(scaled, lo - 9, hi + 9)]
+        codes = [min(max(round(s), lo), hi) for s in limited]
+        inside = [int(lo <= s <= hi) for s in limited]
+        got_codes, got_inside = impl.quantize_value(v, per_unit, shift, (lo, hi))
+        assert_same(got_codes, codes, f"input codes at {per_unit} + {shift}", v)
+        assert_same(got_inside, inside, f"inside at {per_unit} + {shift}", v)
+
+
+def check_inside_limits(impl: ShimLibrary) -> None:
+    """The number before rounding decides, the ends themselves are inside."""
+    for rule, gain, bits in product(("readout", "half_even"), (256, 8192), (8, 12)):
+        lo, hi = oracle.code_range(bits)
+        near = [
+            end * gain + d for end in (lo, hi) for d in (-gain // 2, -1, 0, 1, gain // 4, gain // 2)
+        ]
+        acc = np.array([*near, 0, -1, 2**31 - 1, -(2**31)], np.int64).astype(np.int32)
+        wanted = [int(lo * gain <= int(a) <= hi * gain) for a in acc]
+        got = impl.inside_limits(acc, gain, rule, bits)
+        assert_same(got, wanted, f"inside of {rule} at gain {gain}", acc)
+
+
 HEADER_CHECKS = (
     check_round_shift,
     check_round_real,
@@ -72,4 +108,6 @@ HEADER_CHECKS = (
     check_dac,
     check_post_adder,
     check_split_parts,
+    check_quantize_value,
+    check_inside_limits,
 )

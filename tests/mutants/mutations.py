@@ -20,6 +20,7 @@ class Mutation(NamedTuple):
 ROUNDING = "include/bittwin/rounding.h"
 SATURATE = "include/bittwin/saturate.h"
 REQUANT = "include/bittwin/requantize.h"
+INPUT = "include/bittwin/quantize.h"
 F32 = "include/bittwin/half_even_f32.h"
 BIAS = "include/bittwin/bias.h"
 SPLIT = "include/bittwin/split.h"
@@ -199,6 +200,30 @@ MUTATIONS = (
              "static_cast<uint32_t>(y + 128) & 255U", "check_activations"),
     Mutation("post-adder shift is one short", ACT, "(byte) << (num + 1)", "(byte) << num",
              "check_post_adder"),
+    # real inputs of training layers, and which numbers let their gradient pass
+    Mutation("input codes round half up", INPUT, "round_real(scaled, Rounding::half_even)",
+             "round_real(scaled, Rounding::half_up)", "check_quantize_value"),
+    Mutation("input codes work in double", INPUT, "const Real product = v * q.codes_per_unit;",
+             "const double product = static_cast<double>(v) * static_cast<double>(q.codes_per_unit);",
+             "check_quantize_value"),
+    Mutation("the shift joins after rounding", INPUT, "round_real(scaled, Rounding::half_even)",
+             "round_real(product, Rounding::half_even) + static_cast<int64_t>(q.shift)",
+             "check_quantize_value"),
+    Mutation("the highest input is outside", INPUT, "scaled > hi", "scaled >= hi",
+             "check_quantize_value"),
+    Mutation("the lowest input is outside", INPUT, "scaled < lo", "scaled <= lo",
+             "check_quantize_value"),
+    Mutation("inside asks the input code", INPUT, "return {q.hi, false}",
+             "return {q.hi, scaled <= hi + static_cast<Real>(0.5)}", "check_quantize_value"),
+    Mutation("the highest output is outside", REQUANT, "v <= p.hi * unit", "v < p.hi * unit",
+             "check_inside_limits"),
+    Mutation("the lowest output is outside", REQUANT, "v >= p.lo * unit", "v > p.lo * unit",
+             "check_inside_limits"),
+    Mutation("inside asks the output code", REQUANT, "return v >= p.lo * unit && v <= p.hi * unit;",
+             "return v >= p.lo * unit - unit / 2 && v <= p.hi * unit + unit / 2;",
+             "check_inside_limits"),
+    Mutation("inside forgets the second shift", REQUANT, "int64_t{1} << (p.shift1 + p.shift2)",
+             "int64_t{1} << p.shift1", "check_inside_limits"),
     # sums of products
     Mutation("16-bit accumulator", LINEAR, "acc[i * s.n + j] = static_cast<int32_t>(sum);",
              "acc[i * s.n + j] = static_cast<int16_t>(sum);", "check_linear"),

@@ -13,6 +13,7 @@
 #include "bittwin/array_input.h"
 #include "bittwin/bias.h"
 #include "bittwin/half_even_f32.h"
+#include "bittwin/quantize.h"
 #include "bittwin/requantize.h"
 #include "bittwin/rounding.h"
 #include "bittwin/saturate.h"
@@ -151,6 +152,23 @@ void shim_relu(const int32_t* y, int64_t count, int gain, int64_t* out) {
 
 void shim_clip(const int32_t* y, int64_t count, int limit, int64_t* out) {
   for (int64_t i = 0; i < count; ++i) out[i] = clip_activation(y[i], limit);
+}
+
+void shim_quantize_value(const float* v, int64_t count, const float* scale_and_shift, const int32_t* limits,
+                         int32_t* codes, int32_t* inside) {
+  const InputRule<float> rule{scale_and_shift[0], scale_and_shift[1], limits[0], limits[1]};
+  for (int64_t i = 0; i < count; ++i) {
+    const InputCode found = quantize_value(v[i], rule);
+    codes[i] = found.code;
+    inside[i] = found.inside ? 1 : 0;
+  }
+}
+
+void shim_inside_limits(const int32_t* acc, int64_t count, int log2_gain, int is_readout, int bits, int64_t* out) {
+  TwoStage p = is_readout != 0 ? readout_params(log2_gain) : half_even_params(log2_gain);
+  p.lo = -(int64_t{1} << (bits - 1));
+  p.hi = (int64_t{1} << (bits - 1)) - 1;
+  for (int64_t i = 0; i < count; ++i) out[i] = inside_limits(acc[i], p) ? 1 : 0;
 }
 
 void shim_table_index(const int32_t* y, int64_t count, int size, int64_t* out) {

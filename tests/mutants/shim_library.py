@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from contract.implementation import Array, Geometry, Split, Stages
 
 from bittwin.testing import oracle
-from contract.implementation import Array, Geometry, Split, Stages
 
 CSRC = Path(__file__).resolve().parents[2] / "csrc"
 SHIM = Path(__file__).with_name("shim.cpp")
@@ -97,6 +97,25 @@ class ShimLibrary:
 
     def post_adder(self, byte: Array, right: bool, num: int) -> Array:
         return self._map("shim_post_adder", byte, np.int32, right, num)
+
+    def quantize_value(
+        self, v: Array, codes_per_unit: float, shift: int, limits: tuple[int, int]
+    ) -> tuple[Array, Array]:
+        source = _dense(v, np.float32)
+        codes, inside = np.zeros(v.shape, np.int32), np.zeros(v.shape, np.int32)
+        self.lib.shim_quantize_value(
+            _at(source),
+            ctypes.c_int64(source.size),
+            _at(np.array([codes_per_unit, shift], np.float32)),
+            _at(np.array(limits, np.int32)),
+            _at(codes),
+            _at(inside),
+        )
+        return codes, inside
+
+    def inside_limits(self, acc: Array, gain: int, rule: str, bits: int) -> Array:
+        log2 = gain.bit_length() - 1
+        return self._map("shim_inside_limits", acc, np.int32, log2, rule == "readout", bits)
 
     def split(self, x: Array) -> tuple[Array, Array]:
         source = _dense(x, np.int32)

@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from contract.edge_checks import EDGE_CHECKS
+from contract.product_checks import PRODUCT_CHECKS, check_linear
+from contract.requant_checks import REQUANT_CHECKS
 from header_checks import HEADER_CHECKS
 from mutations import MUTATIONS, Mutation
 from shim_library import ShimLibrary, build, compiler, copy_headers
 
 from bittwin.testing import oracle
-from contract.edge_checks import EDGE_CHECKS
-from contract.product_checks import PRODUCT_CHECKS, check_linear
-from contract.requant_checks import REQUANT_CHECKS
 
 Check = Callable[[Any], None]
 ALL_CHECKS: tuple[Check, ...] = (*HEADER_CHECKS, *REQUANT_CHECKS, *EDGE_CHECKS, *PRODUCT_CHECKS)

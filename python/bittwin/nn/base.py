@@ -1,0 +1,271 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the quantised layers share: scales, the cache of prepared weights, the choice of path."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from bittwin import _core
+from bittwin._check import one_of
+from bittwin.nn.cache import PreparedCache
+from bittwin.nn.config import QATConfig
+from bittwin.nn.device import device_forward
+from bittwin.nn.forward import code_dtype
+from bittwin.nn.function import QuantizedLayer, quantized_layer
+from bittwin.nn.noise import NoiseHook
+from bittwin.nn.prepared import Prepared
+from bittwin.nn.scales import Scales
+from bittwin.nn.spec import LayerSpec, scaled_spec
+
+#: Devices on which the integers are exact: kernels on the CPU, float64 products on CUDA.
+DEVICES = ("cpu", "cuda")
+
+
+class QuantizedModule(torch.nn.Module):
+    """Mix-in for a torch layer; subclasses say how their geometry and their float form look."""
+
+    scales: Scales
+    weight: torch.Tensor
+    bias: Any
+
+    def init_quantization(self, config: QATConfig | None) -> None:
+        """Add config and scales; called once by the constructor."""
+        if self.weight.dtype != torch.float32:
+            raise TypeError(f"dtype: found {self.weight.dtype}, wanted torch.float32")
+        self._config = self.accepted(QATConfig() if config is None else config)
+        self._layer_name = type(self).__name__
+        self.scales = Scales(self._config)
+        self._cache = PreparedCache()
+        self._settle()
+        self.register_load_state_dict_post_hook(_settle_after_loading)  # type: ignore[no-untyped-call]
+
+    @classmethod
+    def accepted(cls, config: QATConfig) -> QATConfig:
+        """Return a config that this kind of layer can have, or refuse it."""
+        if not isinstance(config, QATConfig):
+            raise TypeError(f"config: found {type(config).__name__}, wanted a bittwin.nn.QATConfig")
+        return config
+
+    # -- what subclasses define ---------------------------------------------------------------
+
+    def layer_spec(self) -> LayerSpec:
+        """The numbers of this layer's forward pass but its scales."""
+        raise NotImplementedError
+
+    def float_forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Torch's own layer."""
+        raise NotImplementedError
+
+    def to_images(self, x: torch.Tensor) -> torch.Tensor:
+        """X as [m, k] or [N, C, H, W]."""
+        raise NotImplementedError
+
+    def from_images(self, y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """The result in the shape that x asks for."""
+        raise NotImplementedError
+
+    # -- settings and scales ------------------------------------------------------------------
+
+    @property
+    def config(self) -> QATConfig:
+        """How the layer is quantised; may be replaced at any time."""
+        return self._config
+
+    @config.setter
+    def config(self, config: QATConfig) -> None:
+        self._config = self.accepted(config)
+        self._settle()
+
+    @property
+    def layer_name(self) -> str:
+        """The name that messages use; `prepare_qat` sets the dotted module name."""
+        return self._layer_name
+
+    @layer_name.setter
+    def layer_name(self, name: str) -> None:
+        self._layer_name = name
+        self._settle()
+
+    def _settle(self) -> None:
+        # Plain attributes that a compiled graph can guard on: it must not look into config or buffers.
+        config = self._config
+        self._spec_text = self.layer_spec().to_json()
+        fixed = None not in (
+            config.codes_per_unit_x,
+            config.codes_per_unit_w,
+            config.codes_per_unit_y,
+        )
+        steps = self.scales.steps
+        self._settled = steps, _version(steps)
+        done = 0 if steps.is_meta else int(steps)
+        self._calibrating = not fixed and done < config.calibration_steps
+
+    @property
+    def calibrating(self) -> bool:
+        """Whether the next training forward takes part in the calibration."""
+        steps = self.scales.steps
+        # Others write this buffer too: a checkpoint, DistributedDataParallel's broadcasts.
+        if self._settled != (steps, _version(steps)):
+            self._settle()
+        return self._calibrating
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether all three scales are known."""
+        return bool((self.scales.codes_per_unit > 0).all())
+
+    @property
+    def spec(self) -> LayerSpec:
+        """The numbers of the forward pass with the scales in force.
+
+        Raises:
+            ValueError: not calibrated yet.
+        """
+        x, w, y = self.scales.codes_per_unit.tolist()
+        return scaled_spec(self._spec_text, (x, w, y))
+
+    @property
+    def codes_per_unit(self) -> tuple[float, float, float]:
+        """Codes per real unit of x, weight and y.
+
+        Raises:
+            ValueError: not calibrated yet.
+        """
+        spec = self.spec
+        return spec.codes_per_unit_x, spec.codes_per_unit_w, spec.codes_per_unit_y
+
+    def prepared(self) -> Prepared:
+        """Weight and bias as integers; made anew only when a parameter, a scale or the config changed."""
+        return self._cache.get(self.spec, self.weight, self.bias)
+
+    def invalidate(self) -> None:
+        """Forget the prepared integers: for writes through ``.data`` to a few numbers (see cache.py)."""
+        self._cache.clear()
+
+    def train(self, mode: bool = True) -> Any:
+        """As torch's; with ``recalibrate='epoch'`` a change from eval to train starts a calibration."""
+        if mode and not self.training and self._config.recalibrate == "epoch":
+            self.scales.restart()
+            self._settle()
+        return super().train(mode)
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _calibrate(self, x: torch.Tensor) -> None:
+        with torch.no_grad():
+            y = self.float_forward(x)
+        self.scales.observe(self._config, self._layer_name, x, self.weight, y)
+        self._settle()
+
+    # -- forward ------------------------------------------------------------------------------
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Float32 in, float32 out: quantise, multiply, requantise, dequantise.
+
+        Raises:
+            TypeError: a dtype other than float32 (bfloat16 and float16 are taken under autocast), or a
+                device whose integers are not known to be exact.
+            ValueError: NaN in the input, shapes that do not match, an accumulator that may overflow.
+        """
+        if self._config.mode == "float":
+            return self.float_forward(x)
+        kind = x.device.type
+        if kind not in DEVICES or self.weight.device != x.device:
+            raise TypeError(
+                f"layer {self._layer_name!r}: found input on {x.device} and weight on "
+                f"{self.weight.device}, wanted both on one {one_of(DEVICES)} device"
+            )
+        if x.dtype != torch.float32:
+            x = self._to_float32(x)
+        with torch.autocast(kind, enabled=False):
+            return self._quantized_forward(x)
+
+    def _quantized_forward(self, x: torch.Tensor) -> torch.Tensor:
+        compiling = torch.compiler.is_compiling()
+        if self.training and (self._calibrating if compiling else self.calibrating):
+            self._calibrate(x)
+        weight, bias = self.weight, self.bias  # once: a parametrization computes them at every look
+        if weight.dtype != torch.float32:
+            raise TypeError(
+                f"layer {self._layer_name!r}: found weight {weight.dtype}, wanted torch.float32"
+            )
+        images = self.to_images(x).resolve_neg()
+        noise = self._config.noise if self.training or self._config.noise_in_eval else None
+        if x.device.type != "cpu":
+            y = device_forward(self.spec, images, weight, bias, noise)
+        elif compiling and noise is None:
+            scales = self.scales.codes_per_unit
+            y = quantized_layer(images, weight, bias, scales, self._spec_text)[0]
+        else:
+            y = self._eager(images, weight, bias, noise)
+        return self.from_images(y, x)
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _eager(
+        self,
+        images: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        noise: NoiseHook | None,
+    ) -> torch.Tensor:
+        prepared = self._cache.get(self.spec, weight, bias)
+        y: torch.Tensor = QuantizedLayer.apply(images, weight, bias, prepared, noise)  # type: ignore[no-untyped-call]
+        return y
+
+    def _to_float32(self, x: torch.Tensor) -> torch.Tensor:
+        low = (torch.bfloat16, torch.float16)
+        if x.dtype in low and torch.is_autocast_enabled(x.device.type):
+            return x.float()
+        only = f" ({one_of([str(d) for d in low])} only under autocast)" if x.dtype in low else ""
+        raise TypeError(
+            f"layer {self._layer_name!r}: found input {x.dtype}, wanted torch.float32{only}"
+        )
+
+    def quantize_input(self, x: torch.Tensor) -> torch.Tensor:
+        """The integer codes that the array would see for x: what `Network.run` takes.
+
+        Args:
+            x: float32 input of this layer.
+
+        Returns:
+            x's shape; uint8, or int16 for codes that are signed or wider than 8 bits.
+        """
+        spec = self.spec
+        rows = x.detach().resolve_neg().reshape(-1, 1)
+        codes = torch.empty(rows.shape, dtype=code_dtype(spec))
+        image, _ = _core.qat_quantize(
+            rows.numpy(),
+            (spec.codes_per_unit_x, spec.shift_codes),
+            spec.x_limits,
+            codes.numpy(),
+            None,
+        )
+        if image >= 0:
+            raise ValueError(f"layer {spec.name!r}: found NaN in the input, wanted real numbers")
+        return codes.reshape(x.shape)
+
+    # -- housekeeping -------------------------------------------------------------------------
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The cache holds memory views and compiled objects; a copy makes its own.
+        return {**self.__dict__, "_cache": PreparedCache()}
+
+    def extra_repr(self) -> str:
+        """Torch's line and ours."""
+        config = self._config
+        widths = f"x{config.x_bits} w{config.weight_bits} y{config.y_bits}"
+        text = f"{super().extra_repr()}, {config.rounding}, {widths}"
+        if self.calibrated:
+            x, w, y = self.codes_per_unit
+            text += f", gain {x * w / y:g}"
+        return text
+
+
+def _version(tensor: torch.Tensor) -> int | None:
+    """How often a tensor was written; a tensor made under inference_mode does not count."""
+    return None if tensor.is_inference() else tensor._version
+
+
+def _settle_after_loading(module: Any, incompatible: Any) -> None:
+    module._settle()

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""When are a layer's prepared integers still those of its parameters?
+
+They are made once per optimiser step. A parameter counts as unchanged while it is the same tensor, at the
+same version and address, no optimiser has stepped (fused optimisers change parameters without raising the
+version) and a sample of its numbers is as it was (writes through ``.data`` raise no version either, and are
+noticed when they touch much of a tensor). A write through ``.data`` to a few numbers of a large tensor is the
+one change that is not seen: call ``layer.invalidate()`` after it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+from bittwin.nn.prepared import Prepared, prepare
+from bittwin.nn.spec import LayerSpec
+
+SAMPLES = 64
+_steps = 0
+
+
+def _count_step(*unused: Any) -> None:
+    global _steps
+    _steps += 1
+
+
+register_optimizer_step_post_hook(_count_step)
+
+
+class _Watched:
+    """One tensor as it was."""
+
+    def __init__(self, tensor: torch.Tensor) -> None:
+        self.tensor = tensor  # kept alive, so that its address cannot be given to another
+        self.version = tensor._version
+        self.address = tensor.data_ptr()
+        self.sample = self._sample(tensor).copy()
+
+    @staticmethod
+    def _sample(tensor: torch.Tensor) -> NDArray[Any]:
+        flat: NDArray[Any] = tensor.detach().numpy().reshape(-1)
+        return flat[:: max(1, flat.size // SAMPLES)]
+
+    def unchanged(self, tensor: torch.Tensor) -> bool:
+        return (
+            tensor is self.tensor
+            and tensor._version == self.version
+            and tensor.data_ptr() == self.address
+            and np.array_equal(self._sample(tensor), self.sample)
+        )
+
+
+class PreparedCache:
+    """Holds the last `Prepared` of a layer and what it was made of."""
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget; the next `get` prepares anew."""
+        self._prepared: Prepared | None = None
+        self._watched: list[_Watched] = []
+        self._step = -1
+
+    def get(self, spec: LayerSpec, weight: torch.Tensor, bias: torch.Tensor | None) -> Prepared:
+        """The integers of weight and bias, from the last call where nothing changed."""
+        tensors = [weight] if bias is None else [weight, bias]
+        # A tensor made under inference_mode has no version, so its changes cannot be seen.
+        watchable = not any(t.is_inference() for t in tensors)
+        kept = self._prepared
+        if (
+            kept is not None
+            and watchable
+            and self._step == _steps
+            and kept.spec == spec
+            and len(self._watched) == len(tensors)
+            and all(w.unchanged(t) for w, t in zip(self._watched, tensors, strict=True))
+        ):
+            return kept
+        with torch.inference_mode(False):  # a later training forward must be able to save these
+            made = prepare(spec, weight, bias)
+        if watchable:
+            self._prepared = made
+            self._watched = [_Watched(t) for t in tensors]
+            self._step = _steps
+        return made

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The layer as a torch operator: an autograd.Function in eager mode, a registered one to compile and export.
+
+A Python custom operator costs tens of microseconds a call, so eager mode does not go through it; compiled and
+exported graphs need one, because tracing cannot look into the extension. Both run `forward` and `gradients`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.autograd.function import once_differentiable
+
+from bittwin.nn.backward import gradients
+from bittwin.nn.forward import Saved, code_dtype, code_shape, forward, output_shape
+from bittwin.nn.noise import NoiseHook
+from bittwin.nn.prepared import Prepared, prepare
+from bittwin.nn.spec import LayerSpec, scaled_spec, spec_from_json
+
+
+class QuantizedLayer(torch.autograd.Function):
+    """Eager path: `apply(x, weight, bias, prepared, noise)`; weight and bias only receive gradients."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        prepared: Prepared,
+        noise: NoiseHook | None,
+    ) -> torch.Tensor:
+        """Run the layer and keep what its gradients need."""
+        y, saved = forward(prepared, x, masks=True, noise=noise)
+        ctx.save_for_backward(*saved, prepared.weight_codes)
+        ctx.prepared = prepared
+        ctx.x_shape = x.shape
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        """Straight-through gradients."""
+        *saved, weight_codes = ctx.saved_tensors
+        prepared: Prepared = ctx.prepared
+        grads = gradients(
+            prepared.spec,
+            weight_codes,
+            prepared.weight_inside,
+            prepared.bias_inside,
+            Saved(*saved),
+            ctx.x_shape,
+            gy,
+            tuple(ctx.needs_input_grad[:3]),
+        )
+        return (*grads, None, None)
+
+
+@torch.library.custom_op("bittwin::quantized_layer", mutates_args=())
+def quantized_layer(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    scales: torch.Tensor,
+    spec: str,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Run a layer; returns y, the input codes and the packed bits of x, y and the low codes.
+
+    Args:
+        x: float32 [m, k] or [N, C, H, W].
+        weight: float32.
+        bias: float32, or None.
+        scales: [3] float64: codes per real unit of x, weight and y; a tensor, so that a compiled graph
+            follows a new calibration.
+        spec: `LayerSpec.to_json` of everything else.
+    """
+    prepared = prepare(_spec(spec, scales), weight, bias)
+    y, saved = forward(prepared, x, masks=True)
+    bits = [
+        _ones(count) if mask is None else mask
+        for mask, count in (
+            (saved.x_inside, x.numel()),
+            (saved.y_inside, y.numel()),
+            (saved.low_inside, y.numel()),
+        )
+    ]
+    return y, saved.codes, bits[0], bits[1], bits[2]
+
+
+def _spec(text: str, scales: torch.Tensor) -> LayerSpec:
+    x, w, y = scales.tolist()
+    return scaled_spec(text, (x, w, y))
+
+
+def _ones(count: int) -> torch.Tensor:
+    return torch.full(((count + 7) // 8,), 255, dtype=torch.uint8)
+
+
+@quantized_layer.register_fake
+def _(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    scales: torch.Tensor,
+    spec: str,
+) -> tuple[torch.Tensor, ...]:
+    layer: LayerSpec = spec_from_json(spec)
+    y = x.new_empty(output_shape(layer, x.shape, weight.shape))
+    if (
+        x.dim() == 4
+        and x.is_contiguous(memory_format=torch.channels_last)
+        and not x.is_contiguous()
+    ):
+        y = y.to(memory_format=torch.channels_last)
+    codes = x.new_empty(code_shape(layer, x.shape), dtype=code_dtype(layer))
+    bits = [x.new_empty((n + 7) // 8, dtype=torch.uint8) for n in (x.numel(), y.numel(), y.numel())]
+    return y, codes, bits[0], bits[1], bits[2]
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
+    x, weight, bias, scales, spec = inputs
+    ctx.save_for_backward(weight, bias, scales, *output[1:])
+    ctx.spec = spec
+    ctx.x_shape = x.shape
+
+
+def _backward(ctx: Any, gy: torch.Tensor, *unused: Any) -> tuple[torch.Tensor | None, ...]:
+    weight, bias, scales, codes, x_inside, y_inside, low_inside = ctx.saved_tensors
+    gx, gw, gb = torch.ops.bittwin.quantized_layer_backward(
+        gy, weight, bias, scales, codes, x_inside, y_inside, low_inside, list(ctx.x_shape), ctx.spec
+    )
+    need = ctx.needs_input_grad
+    return gx if need[0] else None, gw if need[1] else None, gb if need[2] else None, None, None
+
+
+@torch.library.custom_op("bittwin::quantized_layer_backward", mutates_args=())
+def quantized_layer_backward(
+    gy: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    scales: torch.Tensor,
+    codes: torch.Tensor,
+    x_inside: torch.Tensor,
+    y_inside: torch.Tensor,
+    low_inside: torch.Tensor,
+    x_shape: list[int],
+    spec: str,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Gradients of x, weight and bias (zeros of the outputs' number where there is no bias)."""
+    layer = _spec(spec, scales)
+    prepared = prepare(layer, weight, bias)
+    low = low_inside if layer.limits_low else None
+    grads = gradients(
+        layer,
+        prepared.weight_codes,
+        prepared.weight_inside,
+        prepared.bias_inside,
+        Saved(codes, x_inside, y_inside, low),
+        torch.Size(x_shape),
+        gy,
+        (True, True, True),
+    )
+    assert grads.x is not None
+    assert grads.weight is not None
+    assert grads.bias is not None
+    return grads.x.contiguous(), grads.weight.contiguous(), grads.bias.contiguous()
+
+
+@quantized_layer_backward.register_fake
+def _(
+    gy: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    scales: torch.Tensor,
+    codes: torch.Tensor,
+    x_inside: torch.Tensor,
+    y_inside: torch.Tensor,
+    low_inside: torch.Tensor,
+    x_shape: list[int],
+    spec: str,
+) -> tuple[torch.Tensor, ...]:
+    outputs = weight.shape[1 if spec_from_json(spec).op == "conv_transpose2d" else 0]
+    return gy.new_empty(x_shape), torch.empty_like(weight).contiguous(), gy.new_empty(outputs)
+
+
+quantized_layer.register_autograd(_backward, setup_context=_setup_context)
