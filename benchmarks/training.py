@@ -13,10 +13,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import torch
 from harness import median_seconds, pin_to_one_core, report
 
 import bittwin
-import torch
 from bittwin import _core
 from bittwin.nn import Linear, QATConfig
 

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-
 from contract.api import PublicApi
 from contract.edge_checks import EDGE_CHECKS
 from contract.product_checks import PRODUCT_CHECKS
