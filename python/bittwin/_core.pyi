@@ -14,6 +14,7 @@ class Requantizer:
 def accumulate_linear(
     x: NDArray[Any], weight: NDArray[Any], bias: NDArray[Any] | None
 ) -> NDArray[np.int32]: ...
+
 class Geometry:
     def __init__(
         self,
@@ -48,9 +49,7 @@ def two_stage(
     hi: int,
     store: int,
 ) -> Requantizer: ...
-def half_even_f32(
-    scale_product: float, codes_per_unit: float, lo: int, hi: int
-) -> Requantizer: ...
+def half_even_f32(scale_product: float, codes_per_unit: float, lo: int, hi: int) -> Requantizer: ...
 def requantize_into(
     acc: NDArray[Any],
     high: NDArray[Any] | None,
@@ -60,6 +59,7 @@ def requantize_into(
     inner: int,
     requantizer: Requantizer,
 ) -> None: ...
+
 class SplitRule:
     def __init__(
         self,
@@ -89,9 +89,7 @@ def post_adder_shift(x: NDArray[Any], right: bool, num: int) -> NDArray[np.uint8
 def quantize(
     values: NDArray[Any], codes_per_unit: float, lo: int, hi: int, rounding: int
 ) -> NDArray[np.int32]: ...
-def quantize_bias(
-    bias: NDArray[Any], codes_per_unit: float, rows: int
-) -> NDArray[np.int32]: ...
+def quantize_bias(bias: NDArray[Any], codes_per_unit: float, rows: int) -> NDArray[np.int32]: ...
 def qat_forward(
     op: str,
     x: NDArray[Any],

@@ -87,7 +87,21 @@ def fill(layer: Layer, rng: np.random.Generator) -> None:
     weight = near_codes(rng, tuple(layer.weight.shape), -high - 1, high, per_unit)
     product = (config.codes_per_unit_x or 1.0) * per_unit
     limit = config.bias_rows
-    corners = [0, 0.5, 1.5, 2, 127 * limit, 127 * limit + 1, -128 * limit, -128 * limit - 1]
+    low, top = -128 * limit, 127 * limit
+    corners = [
+        0,
+        0.5,
+        1.5,
+        2,
+        low,
+        low - 0.3,
+        low - 0.7,
+        low - 1,
+        top,
+        top + 0.3,
+        top + 0.7,
+        top + 1,
+    ]
     with torch.no_grad():
         layer.weight.copy_(torch.from_numpy(weight))
         if layer.bias is not None:

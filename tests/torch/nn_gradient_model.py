@@ -108,7 +108,8 @@ class GradientModel:
         if c.x_bits > 8:
             moved = torch.tensor(m.digital, dtype=torch.float64) / 128
             ideal = real * m.product / 128 - moved - m.shift * sums / 128
-            exact = torch.from_numpy(real32 / np.float64(128) - moved.numpy() - shift / 128)
+            # The tool rounds a split layer's bias before it takes the shift out.
+            exact = torch.from_numpy(np.rint(real32 / 128) - moved.numpy() - shift / 128)
         else:
             ideal = (real * m.product - m.shift * sums) / 128
             exact = torch.from_numpy((real32 - shift).astype(np.float32) / np.float64(128))

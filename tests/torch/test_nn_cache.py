@@ -53,7 +53,7 @@ def in_place(layer: Linear) -> None:
 
 def element(layer: Linear) -> None:
     with torch.no_grad():
-        layer.weight[3, 4] = 0.9
+        layer.weight[3, 5] = 0.9
 
 
 def bias(layer: Linear) -> None:
@@ -148,6 +148,24 @@ def test_every_optimiser_step_is_noticed(name: str) -> None:
         assert not torch.equal(after, before)
 
 
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_step_that_changes_few_weights_is_noticed(fused: bool) -> None:
+    """Fused optimisers raise no version, and a sample of the numbers may miss a change."""
+    x = torch.zeros(2, 16)
+    x[:, 5] = 0.5
+    layer = fc()
+    assert layer.bias is not None
+    layer.bias.requires_grad_(False)
+    optimiser = torch.optim.SGD([layer.weight], 0.5, fused=fused)
+    for _ in range(3):
+        before = layer(x)
+        before.square().sum().backward()
+        optimiser.step()
+        optimiser.zero_grad()
+        assert torch.equal(layer(X), fresh(layer))
+        assert not torch.equal(layer(x), before)
+
+
 def test_lbfgs() -> None:
     layer = fc()
     optimiser = torch.optim.LBFGS(layer.parameters(), 0.1, max_iter=3)
@@ -181,6 +199,20 @@ def test_functional_calls_use_the_weights_they_are_given() -> None:
         del scaled
         with torch.no_grad():
             other.weight.copy_(weight * 0.7**i)
+        assert torch.equal(y, other(X))
+
+
+def test_functional_calls_that_change_one_weight() -> None:
+    layer, other = fc(), fc()
+    weight = layer.weight.detach()
+    for i in range(12):
+        changed = weight.clone()
+        changed[2, 5] = i / 16
+        y = torch.func.functional_call(layer, {"weight": changed}, (X,))
+        del changed
+        with torch.no_grad():
+            other.weight.copy_(weight)
+            other.weight[2, 5] = i / 16
         assert torch.equal(y, other(X))
 
 

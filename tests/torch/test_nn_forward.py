@@ -187,9 +187,37 @@ def test_shapes_are_refused_by_name() -> None:
             layer(x)
 
 
+def test_the_widest_split_layer_fits() -> None:
+    """Each round of 4096 rows fits INT32, although one round of 12 bits would not."""
+    scales = {**SCALES, "codes_per_unit_y": 2.0**-10}  # gain 2^25
+    config = QATConfig(**scales, x_bits=12, y_bits=12, weight_bits=12, rounding="half_even")
+    layer = Linear(4096, 1, bias=False, config=config)
+    torch.nn.init.constant_(layer.weight, 2047 / 128)
+    x = torch.full((1, 4096), 4095 / 256)
+    codes = codes_of(layer, layer(x))
+    assert np.array_equal(codes, ForwardModel(layer).forward(x.numpy()))
+    assert 1000 < codes[0, 0] < 2047
+
+
+@pytest.mark.parametrize("bits", [8, 10])
+def test_biases_next_to_ties(bits: int) -> None:
+    """b * fl32(x * w codes per unit), one rounding: two roundings give another count now and then."""
+    scales = {"codes_per_unit_x": 100.3, "codes_per_unit_w": 33.3, "codes_per_unit_y": 7.0}
+    config = QATConfig(**scales, rounding="half_even", x_bits=bits)
+    layer = Linear(1, 4000, config=config)
+    counts = np.arange(-1000, 1000) + 0.5
+    biases = (128 * counts / (100.3 * 33.3)).astype(np.float32)
+    biases = np.concatenate([biases, np.nextafter(biases, np.float32(np.inf))])
+    with torch.no_grad():
+        assert layer.bias is not None
+        layer.bias.copy_(torch.from_numpy(biases))
+    wanted = ForwardModel(layer).bias
+    assert np.array_equal(layer.prepared().bias, wanted)
+    twice = biases * np.float32(100.3) * np.float32(33.3)
+    assert not np.array_equal(128 * np.rint(twice / np.float32(128)), wanted)
+
+
 def test_an_accumulator_that_may_overflow_is_refused() -> None:
-    config = QATConfig(**SCALES, x_bits=12, rounding="half_even", weight_bits=12)
-    assert Linear(4096, 1, config=config)(torch.zeros(1, 4096)).shape == (1, 1)
     narrow = QATConfig(**SCALES, weight_bits=12)
     layer = Linear(8192, 1, bias=False, config=narrow)
     torch.nn.init.constant_(layer.weight, 20.0)

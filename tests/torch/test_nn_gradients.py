@@ -128,6 +128,15 @@ def test_limited_bias(counts: float, passes: int) -> None:
     assert (gx, gw, gb) == (0.25, 0.5, float(passes))
 
 
+@pytest.mark.parametrize(
+    ("counts", "passes"), [(127.0, 1), (127.4, 1), (127.6, 0), (-128.4, 1), (-128.6, 0)]
+)
+def test_limited_bias_of_two_rounds_is_one_that_rounds_outside(counts: float, passes: int) -> None:
+    """As in the training tool: the bias is rounded before the shift is taken out."""
+    found = one(0.5, 0.25, counts * 128 / 32768, bias_rows=1, x_bits=10)
+    assert found == (0.25, 0.5, float(passes))
+
+
 @pytest.mark.parametrize(("bits", "rounding"), [(8, "readout"), (8, "half_even"), (10, "readout"),
                                                 (10, "half_even")])  # fmt: skip
 def test_limited_bias_of_a_shifted_input_keeps_no_shift(bits: int, rounding: str) -> None:
