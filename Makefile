@@ -30,7 +30,8 @@ lint: $(VENV)/lint  ## ruff, mypy --strict, stubtest, clang-format, compiler war
 	$(BIN)/python -m mypy.stubtest bittwin._core --allowlist tests/stubtest_allowlist.txt
 	find csrc tests -name '*.h' -o -name '*.cpp' | xargs $(BIN)/clang-format --dry-run -Werror
 	for f in csrc/include/bittwin/*.h; do \
-	  $(CXX) -std=c++17 -Wall -Wextra -Wconversion -Werror -fsyntax-only -x c++ -Icsrc/include $$f || exit 1; done
+	  printf '#include "%s"\n' $$f | $(CXX) -std=c++17 -Wall -Wextra -Wconversion -Werror -fsyntax-only \
+	    -Icsrc/include -I. -x c++ - || exit 1; done
 	for f in csrc/kernels/*.cpp; do \
 	  $(CXX) -std=c++17 -Wall -Wextra -Wconversion -Werror -fsyntax-only -Icsrc -Icsrc/include $$f || exit 1; done
 
