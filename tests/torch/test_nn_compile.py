@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -116,16 +117,16 @@ def test_compiled_equals_eager(op: str, name: str) -> None:
     assert torch.equal(compiled(x), wanted[0])
 
 
+@pytest.mark.skipif(
+    not any(shutil.which(name) for name in ("c++", "g++", "clang++", "cl")),
+    reason="no C++ compiler, which inductor needs",
+)
 def test_compiled_by_inductor_equals_eager() -> None:
     net = torch.nn.Sequential(layer_and_input("conv2d")[0], torch.nn.ReLU(), torch.nn.Flatten(),
                               Linear(105, 3, config=QATConfig(**SCALES)))  # fmt: skip
     x = torch.rand(2, 2, 5, 6)
     wanted = gradients(net, net, x)
-    try:
-        got = gradients(net, torch.compile(net, backend="inductor"), x)
-    except torch._inductor.exc.InductorError as error:  # no C++ compiler, for one
-        pytest.skip(f"inductor does not work here: {str(error)[:200]}")
-    assert_equal(got, wanted)
+    assert_equal(gradients(net, torch.compile(net, backend="inductor"), x), wanted)
 
 
 def test_compiled_in_one_graph_with_other_modules() -> None:
@@ -249,9 +250,9 @@ def test_export(name: str, strict: bool) -> None:
 def test_export_with_any_batch_size(strict: bool) -> None:
     layer, x = layer_and_input("linear")
     layer.eval()
-    batch = torch.export.Dim("batch", min=1, max=4096)
+    batch = torch.export.Dim("batch", min=2, max=4096)
     program = torch.export.export(layer, (x,), dynamic_shapes=({0: batch},), strict=strict)
-    for rows in (1, 3, 100):
+    for rows in (2, 3, 100):
         part = torch.rand(rows, 6)
         assert torch.equal(program.module()(part), layer(part))
 
