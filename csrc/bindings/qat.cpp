@@ -27,7 +27,7 @@ Strided<T> strided(Array& a, T* data) {
 
 uint8_t* optional_bits(std::optional<py::array>& bits, int64_t count) {
   if (!bits) return nullptr;
-  require(bits->size() == (count + 7) / 8, "qat: a bit array has the wrong size");
+  require(bits->size() >= (count + 7) / 8, "qat: a bit array is too small");
   return mutable_data_of<uint8_t>(*bits);
 }
 

@@ -27,6 +27,8 @@ def dense_array(
         raise TypeError(
             f"{name}: found {kind}{type(value).__name__}, wanted a numpy array of {one_of(dtypes)}"
         )
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name}: found a masked array, wanted a plain one (a mask has no code)")
     if value.dtype.name not in dtypes or not value.dtype.isnative:
         found = value.dtype.name if value.dtype.isnative else f"byte-swapped {value.dtype.name}"
         raise TypeError(f"{name}: found dtype {found}, wanted {one_of(dtypes)}")
@@ -126,11 +128,11 @@ def in_range(name: str, codes: NDArray[Any], low: int, high: int) -> None:
         raise ValueError(f"{name}: found code {codes[at]} at index {at}, wanted {low}..{high}")
 
 
-def bias_array(bias: Any, columns: int) -> NDArray[np.int32] | None:
+def bias_array(bias: Any, columns: int, name: str = "bias") -> NDArray[np.int32] | None:
     """Check a bias: None, or int32 with one entry per output column."""
     if bias is None:
         return None
-    array = dense_array("bias", bias, ("int32",))
+    array = dense_array(name, bias, ("int32",))
     if array.shape != (columns,):
-        raise ValueError(f"bias: found shape {array.shape}, wanted ({columns},)")
+        raise ValueError(f"{name}: found shape {array.shape}, wanted ({columns},)")
     return array

@@ -16,6 +16,10 @@ def write_atomic(path: Path, writer: Callable[[IO[bytes]], object]) -> None:
     The folder must exist. On an error the temporary file is removed and `path` is as it was.
     """
     path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            f"{path.parent}: no such folder, wanted one to write {path.name} in"
+        )
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as stream:

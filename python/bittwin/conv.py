@@ -227,7 +227,8 @@ def conv_transpose2d(
         stride: one integer or (height, width).
         padding: rows and columns cropped from the output: one integer, (height, width) or
             (top, left, bottom, right).
-        output_padding: rows and columns added at the bottom and right before cropping.
+        output_padding: rows and columns added at the bottom and right before cropping; any number (torch
+            wants less than stride or dilation).
         dilation: one integer or (height, width).
         high: [N, O, out_h, out_w] digital part in output units, added before the saturation.
         out: [N, O, out_h, out_w] requant.dtype to write into.

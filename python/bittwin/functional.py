@@ -16,6 +16,8 @@ from bittwin._check import (
     choice,
     dense_array,
     input_codes,
+    integer,
+    one_of,
 )
 from bittwin.bounds import prove_fits
 from bittwin.requant import Requant
@@ -121,9 +123,9 @@ def requantize(
 def _layout(shape: tuple[int, ...], channels: int, axis: int) -> tuple[int, int, int]:
     if channels == 1:
         return 1, 1, math.prod(shape)
-    if not -len(shape) <= axis < len(shape):
-        raise ValueError(f"axis: found {axis}, wanted an axis of acc, which has shape {shape}")
-    axis %= len(shape)
+    if not shape:
+        raise ValueError("acc: found a single number, a per-channel requantiser wants an axis")
+    axis = integer("axis", axis, -len(shape), len(shape) - 1) % len(shape)
     if shape[axis] != channels:
         raise ValueError(
             f"acc: found {shape[axis]} channels on axis {axis}, the requantiser has {channels}"
@@ -143,7 +145,19 @@ def output_array(
     if out.shape != shape:
         raise ValueError(f"{name}: found shape {out.shape}, wanted {shape}")
     if not (out.flags.c_contiguous and out.flags.aligned and out.flags.writeable):
-        raise ValueError(f"{name}: wanted a writeable, aligned, C-contiguous array")
+        missing = [
+            word
+            for word, has in (
+                ("C-contiguous", out.flags.c_contiguous),
+                ("aligned", out.flags.aligned),
+                ("writeable", out.flags.writeable),
+            )
+            if not has
+        ]
+        raise ValueError(
+            f"{name}: found an array that is not {one_of(missing)}, wanted a writeable, aligned, "
+            "C-contiguous one"
+        )
     return out
 
 

@@ -167,7 +167,7 @@ def split_codes(x: NDArray[Any], x_bits: int) -> tuple[NDArray[Any], NDArray[Any
     """
     limit = (1 << integer("x_bits", x_bits, 9, 12)) - 1
     codes = dense_array("x", x, ("uint16", "int16"))
-    in_range("x", codes, -limit, limit)
+    in_range("x", codes, 0 if codes.dtype == np.uint16 else -limit, limit)
     x_lo, x_hi = _core.split(codes.astype(np.int16, copy=False))
     if codes.dtype == np.uint16:  # without negative codes both parts are bytes
         return x_lo.astype(np.uint8), x_hi.view(np.uint8)
@@ -228,7 +228,7 @@ def add_parts(
     """Codes of the two accumulators; `axis` counts the output channels of bias_digital."""
     shape = acc_low.shape
     axis %= len(shape)
-    digital = bias_array(bias_digital, shape[axis])
+    digital = bias_array(bias_digital, shape[axis], "bias_digital")
     out = np.empty(shape, requant.dtype)
     outer = math.prod(shape[:axis])
     inner = math.prod(shape[axis + 1 :])

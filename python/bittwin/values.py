@@ -82,7 +82,7 @@ def dequantize(codes: NDArray[Any], codes_per_unit: float) -> NDArray[np.float32
     dtypes = ("uint8", "int8", "uint16", "int16")
     c = dense_array("codes", codes, dtypes)
     scale = np.float32(positive_float32("codes_per_unit", codes_per_unit))
-    values: NDArray[np.float32] = c.astype(np.float32) / scale
+    values: NDArray[np.float32] = np.asarray(c.astype(np.float32) / scale)  # a 0-d array stays one
     return values
 
 

@@ -26,8 +26,8 @@ def fresh(layer: Linear) -> torch.Tensor:
         new.weight.copy_(layer.weight)
         assert new.bias is not None
         new.bias.copy_(layer.bias)
+        new.config = layer.config  # puts its fixed scales in force, so the layer's come after it
         new.scales.codes_per_unit.copy_(layer.scales.codes_per_unit)
-    new.config = layer.config
     return new(X)
 
 

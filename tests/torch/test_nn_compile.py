@@ -151,6 +151,7 @@ def test_weights_changed_after_compilation() -> None:
 
 def test_scales_changed_after_compilation() -> None:
     layer, x = layer_and_input("linear")
+    layer.config = QATConfig()  # calibrated scales: a checkpoint's count
     layer.eval()
     compiled = torch.compile(layer, backend="aot_eager")
     before = compiled(x)
@@ -262,3 +263,14 @@ def test_exported_program_saves_and_loads(tmp_path: Any) -> None:
     program = torch.export.export(layer.eval(), (x,))
     torch.export.save(program, tmp_path / "layer.pt2")
     assert torch.equal(torch.export.load(tmp_path / "layer.pt2").module()(x), layer(x))
+
+
+@pytest.mark.parametrize("outputs", [1, 2, 5])
+def test_a_dynamic_batch_exports_for_narrow_outputs_too(outputs: int) -> None:
+    torch.manual_seed(0)
+    layer = Linear(6, outputs, config=QATConfig(**SCALES)).eval()
+    batch = {0: torch.export.Dim("batch", min=2)}
+    exported = torch.export.export(layer, (torch.rand(8, 6),), dynamic_shapes=(batch,)).module()
+    for frames in (2, 3, 17):
+        x = torch.rand(frames, 6)
+        assert torch.equal(exported(x), layer(x))

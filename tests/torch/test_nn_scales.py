@@ -349,3 +349,56 @@ def test_some_fixed_some_calibrated() -> None:
     layer(batch(100.0))
     assert scales_of(layer)[0] == 64.0
     assert layer.calibrated
+
+
+def test_a_new_config_puts_its_fixed_scales_in_force() -> None:
+    layer = Linear(6, 4)
+    layer.config = QATConfig(codes_per_unit_x=512.0, codes_per_unit_w=512.0, codes_per_unit_y=64.0)
+    assert layer.codes_per_unit == (512.0, 512.0, 64.0)
+    layer(torch.rand(8, 6))  # nothing left to calibrate
+    assert not layer.calibrating
+
+
+def test_a_config_with_other_widths_starts_a_calibration() -> None:
+    torch.manual_seed(0)
+    layer = Linear(6, 4, config=QATConfig(calibration_steps=1))
+    layer(torch.rand(8, 6))
+    old = layer.codes_per_unit
+    layer.config = layer.config.with_(backward_dtype="bfloat16")
+    assert not layer.calibrating
+    layer.config = layer.config.with_(x_bits=10)
+    assert layer.calibrating
+    assert layer.codes_per_unit == old  # until its first batch
+    layer(torch.rand(8, 6))
+    assert layer.codes_per_unit[0] == 4 * old[0]
+
+
+def test_a_checkpoint_does_not_override_fixed_scales_in_silence() -> None:
+    torch.manual_seed(0)
+    trained = Linear(6, 4, config=QATConfig(calibration_steps=1))
+    trained(torch.rand(8, 6))
+    fixed = QATConfig(codes_per_unit_x=512.0, codes_per_unit_w=512.0, codes_per_unit_y=64.0)
+    layer = Linear(6, 4, config=fixed)
+    with pytest.warns(UserWarning, match="holds other scales than the config fixes"):
+        layer.load_state_dict(trained.state_dict())
+    assert layer.codes_per_unit == (512.0, 512.0, 64.0)
+
+
+def test_calibration_keeps_half_even_gains_in_range_too() -> None:
+    torch.manual_seed(0)
+    layer = Linear(6, 4, config=QATConfig(rounding="half_even", calibration_steps=1))
+    with torch.no_grad():
+        layer.weight.mul_(0.01)
+        layer.bias.fill_(100.0)
+    layer(torch.rand(4, 6))
+    assert 1 <= layer.spec.gain <= layer.config.max_gain
+
+
+def test_an_impossible_gain_leaves_the_scales_alone() -> None:
+    config = QATConfig(
+        rounding="half_even", codes_per_unit_w=2.0**40, codes_per_unit_y=1.0, calibration_steps=1
+    )
+    layer = Linear(6, 4, config=config)
+    with pytest.raises(ValueError, match="layer 'Linear': codes_per_unit"):
+        layer(torch.rand(4, 6))
+    assert int(layer.scales.steps) == 0

@@ -38,7 +38,7 @@ class SplitRounds(ArrayLayer):
     def _check_geometry(self) -> None:
         super()._check_geometry()
         integer("x_bits", self.x_bits, 9, 12)
-        digital = bias_array(self.bias_digital, self.out_channels)
+        digital = bias_array(self.bias_digital, self.out_channels, "bias_digital")
         object.__setattr__(self, "bias_digital", None if digital is None else frozen(digital))
         rule = split_rule(self.requant, self.low_bits, self.high_rounding)
         object.__setattr__(self, "_split", rule)

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
+from bittwin.nn.bits import unpack
 from bittwin.nn.forward import Saved
 from bittwin.nn.spec import LayerSpec
 
@@ -29,22 +30,6 @@ class Gradients(NamedTuple):
     x: torch.Tensor | None
     weight: torch.Tensor | None
     bias: torch.Tensor | None
-
-
-def unpack(bits: torch.Tensor, shape: torch.Size | tuple[int, ...]) -> torch.Tensor:
-    """Packed bits to a bool tensor of `shape`.
-
-    >>> import torch
-    >>> from bittwin.nn.backward import unpack
-    >>> unpack(torch.tensor([5], dtype=torch.uint8), (3,)).tolist()
-    [True, False, True]
-    """
-    places = torch.arange(8, dtype=torch.uint8, device=bits.device)
-    flat = (bits.unsqueeze(1) >> places).bitwise_and_(1).reshape(-1)
-    count = 1
-    for n in shape:
-        count *= n
-    return flat[:count].reshape(shape).bool()
 
 
 def gradients(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
@@ -21,6 +22,20 @@ from bittwin.nn.spec import LayerSpec, scaled_spec
 
 #: Devices on which the integers are exact: kernels on the CPU, float64 products on CUDA.
 DEVICES = ("cpu", "cuda")
+
+
+#: Settings that calibrated scales depend on.
+CALIBRATED_FOR = (
+    "x_bits",
+    "y_bits",
+    "weight_bits",
+    "negative_input",
+    "rounding",
+    "max_gain",
+    "codes_per_unit_x",
+    "codes_per_unit_w",
+    "codes_per_unit_y",
+)
 
 
 class QuantizedModule(torch.nn.Module):
@@ -70,12 +85,19 @@ class QuantizedModule(torch.nn.Module):
 
     @property
     def config(self) -> QATConfig:
-        """How the layer is quantised; may be replaced at any time."""
+        """How the layer is quantised; may be replaced at any time.
+
+        Fixed scales of a new config act at once; where widths, rounding or the treatment of negative inputs
+        change, or a fixed scale becomes free, a new calibration begins with the next training forward.
+        """
         return self._config
 
     @config.setter
     def config(self, config: QATConfig) -> None:
-        self._config = self.accepted(config)
+        old, self._config = self._config, self.accepted(config)
+        self.scales.adopt(config)
+        if any(getattr(old, name) != getattr(config, name) for name in CALIBRATED_FOR):
+            self.scales.restart()
         self._settle()
 
     @property
@@ -268,4 +290,10 @@ def _version(tensor: torch.Tensor) -> int | None:
 
 
 def _settle_after_loading(module: Any, incompatible: Any) -> None:
+    if module.scales.adopt(module.config):
+        warnings.warn(
+            f"layer {module.layer_name!r}: the checkpoint holds other scales than the config fixes; the "
+            "config's are in force",
+            stacklevel=2,
+        )
     module._settle()

@@ -60,7 +60,8 @@ class QATConfig:
     codes_per_unit_y: float | None = None
     """Output codes per real unit, above 0; None: calibrated, a power of two."""
     calibration_steps: int = 20
-    """Training forwards that calibrate before the scales freeze, 1..1000000."""
+    """Training forwards that calibrate before the scales freeze, 1..1000000. A forward that activation
+    checkpointing repeats counts again."""
     recalibrate: str = "never"
     """``never``: scales stay once calibrated; ``epoch``: every change from eval() to train() starts
     a new calibration, the old scales staying in force until its first batch."""

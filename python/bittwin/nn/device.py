@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
 from bittwin.nn.backward import gradients
+from bittwin.nn.bits import Compact, compact, expand, pack
 from bittwin.nn.forward import Saved, code_dtype
 from bittwin.nn.noise import NoiseHook
 from bittwin.nn.prepared import Prepared, prepare
@@ -66,39 +67,30 @@ class _DeviceLayer(torch.autograd.Function):
         codes, x_inside = _quantize(spec, x)
         y, y_inside, low_inside = _compute(prepared, codes)
         ctx.prepared, ctx.x_shape = prepared, x.shape
-        ctx.save_for_backward(codes, x_inside, y_inside, low_inside)
+        masks = (x_inside, y_inside, low_inside)
+        bits = [None if mask is None or bool(mask.all()) else pack(mask) for mask in masks]
+        ctx.save_for_backward(*compact(spec, Saved(codes, *bits)))
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        codes, x_inside, y_inside, low_inside = ctx.saved_tensors
         prepared: Prepared = ctx.prepared
-        gy = gy * y_inside
-        low = None if low_inside is None else _pack(low_inside)
         grads = gradients(
             prepared.spec,
             prepared.weight_codes.to(gy.device),
             _to(prepared.weight_inside, gy.device),
             _to(prepared.bias_inside, gy.device),
-            Saved(codes, None, None, low),
+            expand(prepared.spec, Compact(*ctx.saved_tensors)),
             ctx.x_shape,
             gy,
             tuple(ctx.needs_input_grad[:3]),
         )
-        gx = None if grads.x is None else grads.x * x_inside
-        return gx, grads.weight, grads.bias, None
+        return (*grads, None)
 
 
 def _to(tensor: torch.Tensor | None, device: torch.device) -> torch.Tensor | None:
     return None if tensor is None else tensor.to(device)
-
-
-def _pack(mask: torch.Tensor) -> torch.Tensor:
-    """Bools to bits, as the kernels pack them."""
-    flat = F.pad(mask.reshape(-1).to(torch.uint8), (0, -mask.numel() % 8)).reshape(-1, 8)
-    weights = torch.tensor([1 << i for i in range(8)], dtype=torch.uint8, device=mask.device)
-    return (flat * weights).sum(dim=1, dtype=torch.uint8)
 
 
 def _quantize(spec: LayerSpec, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

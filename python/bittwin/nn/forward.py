@@ -63,8 +63,8 @@ def code_dtype(spec: LayerSpec) -> torch.dtype:
 
 
 def empty_bits(count: int) -> torch.Tensor:
-    """Room for `count` bits."""
-    return torch.empty((count + 7) // 8, dtype=torch.uint8)
+    """Room for `count` bits, and a byte to spare: tracing takes sizes of 0 and 1 for constants."""
+    return torch.zeros((count + 7) // 8 + 1, dtype=torch.uint8)
 
 
 def forward(

@@ -13,6 +13,7 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from bittwin.nn.backward import gradients
+from bittwin.nn.bits import Compact, compact, expand
 from bittwin.nn.forward import Saved, code_dtype, code_shape, forward, output_shape
 from bittwin.nn.noise import NoiseHook
 from bittwin.nn.prepared import Prepared, prepare
@@ -33,7 +34,7 @@ class QuantizedLayer(torch.autograd.Function):
     ) -> torch.Tensor:
         """Run the layer and keep what its gradients need."""
         y, saved = forward(prepared, x, masks=True, noise=noise)
-        ctx.save_for_backward(*saved, prepared.weight_codes)
+        ctx.save_for_backward(*compact(prepared.spec, saved), prepared.weight_codes)
         ctx.prepared = prepared
         ctx.x_shape = x.shape
         return y
@@ -42,14 +43,14 @@ class QuantizedLayer(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         """Straight-through gradients."""
-        *saved, weight_codes = ctx.saved_tensors
+        *kept, weight_codes = ctx.saved_tensors
         prepared: Prepared = ctx.prepared
         grads = gradients(
             prepared.spec,
             weight_codes,
             prepared.weight_inside,
             prepared.bias_inside,
-            Saved(*saved),
+            expand(prepared.spec, Compact(*kept)),
             ctx.x_shape,
             gy,
             tuple(ctx.needs_input_grad[:3]),
@@ -94,7 +95,7 @@ def _spec(text: str, scales: torch.Tensor) -> LayerSpec:
 
 
 def _ones(count: int) -> torch.Tensor:
-    return torch.full(((count + 7) // 8,), 255, dtype=torch.uint8)
+    return torch.full(((count + 7) // 8 + 1,), 255, dtype=torch.uint8)
 
 
 @quantized_layer.register_fake
@@ -114,7 +115,9 @@ def _(
     ):
         y = y.to(memory_format=torch.channels_last)
     codes = x.new_empty(code_shape(layer, x.shape), dtype=code_dtype(layer))
-    bits = [x.new_empty((n + 7) // 8, dtype=torch.uint8) for n in (x.numel(), y.numel(), y.numel())]
+    bits = [
+        x.new_empty((n + 7) // 8 + 1, dtype=torch.uint8) for n in (x.numel(), y.numel(), y.numel())
+    ]
     return y, codes, bits[0], bits[1], bits[2]
 
 

@@ -37,6 +37,20 @@ class Scales(torch.nn.Module):
         self.register_buffer("maxima", torch.zeros(3, dtype=torch.float64))
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
+    def adopt(self, config: QATConfig) -> bool:
+        """Put the config's fixed scales in force; says whether one of them had another value."""
+        fixed = (config.codes_per_unit_x, config.codes_per_unit_w, config.codes_per_unit_y)
+        self._start = tuple(value or 0.0 for value in fixed)
+        if self.codes_per_unit.is_meta:
+            return False
+        changed = False
+        for i, value in enumerate(fixed):
+            if value is not None and float(self.codes_per_unit[i]) != value:
+                changed = changed or float(self.codes_per_unit[i]) != 0
+                with torch.no_grad():
+                    self.codes_per_unit[i] = value
+        return changed
+
     def restart(self) -> None:
         """Begin a new calibration; the scales in force stay until its first batch."""
         self.maxima.zero_()
@@ -77,10 +91,13 @@ class Scales(torch.nn.Module):
                 )
         maxima = torch.maximum(self.maxima.cpu(), batch[:3])
         self._refuse_useless(config, layer, maxima.tolist())
+        x_scale, w_scale, y_scale = choose(config, layer, maxima.tolist())
+        # Refuses a gain that the rounding cannot have before anything is kept.
+        config.spec(layer, "linear").with_scales(x_scale, w_scale, y_scale)
         with torch.no_grad():
             self.maxima.copy_(maxima)
             self.steps.add_(1)
-            self.codes_per_unit.copy_(torch.tensor(choose(config, layer, maxima.tolist())))
+            self.codes_per_unit.copy_(torch.tensor([x_scale, w_scale, y_scale]))
 
     def _refuse_useless(self, config: QATConfig, layer: str, maxima: list[float]) -> None:
         fixed = (config.codes_per_unit_x, config.codes_per_unit_w, config.codes_per_unit_y)
@@ -128,8 +145,8 @@ def power_of_two_scale(bits: int, largest: float) -> float:
 def choose(config: QATConfig, layer: str, maxima: list[float]) -> list[float]:
     """Scales of x, weight and y for the largest magnitudes seen; fixed ones stay.
 
-    With readout the gain x * w / y must be a power of two in 256..max_gain. A smaller one makes the output
-    coarser (y is what can give), a larger one makes the weights coarser.
+    The gain x * w / y is kept within 256..max_gain for readout and 1..max_gain for half_even: below, y is
+    made smaller (coarser outputs), above, the weights coarser.
     """
     x_bits = config.x_bits - 1 if config.negative_input == "shift" else config.x_bits
     x = config.codes_per_unit_x or power_of_two_scale(x_bits, maxima[0])
@@ -137,11 +154,11 @@ def choose(config: QATConfig, layer: str, maxima: list[float]) -> list[float]:
     y = config.codes_per_unit_y or power_of_two_scale(config.y_bits - 1, maxima[2])
     if config.rounding == "half_even" and x * w / y < 1 and config.codes_per_unit_y is None:
         y = x * w  # finer outputs than accumulators say nothing more
+    if config.rounding == "readout" and x * w / y < 256 and config.codes_per_unit_y is None:
+        y = x * w / 256
+    if x * w / y > config.max_gain and config.codes_per_unit_w is None:
+        w = config.max_gain * y / x
     if config.rounding == "readout":
-        if x * w / y < 256 and config.codes_per_unit_y is None:
-            y = x * w / 256
-        if x * w / y > config.max_gain and config.codes_per_unit_w is None:
-            w = config.max_gain * y / x
         gain = x * w / y
         if math.frexp(gain)[0] != 0.5 or not 256 <= gain <= 32768:
             raise ValueError(

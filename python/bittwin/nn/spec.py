@@ -12,6 +12,9 @@ from bittwin import _core
 from bittwin.requant import Requant, half_even, half_even_f32, readout
 from bittwin.split import split_rule
 
+#: Raised whenever the torch operator's outputs change in number or shape.
+OPERATOR_REVISION = 2
+
 
 @dataclass(frozen=True)
 class LayerSpec:
@@ -144,8 +147,12 @@ class LayerSpec:
         return spec
 
     def to_json(self) -> str:
-        """Write the spec as text."""
-        return json.dumps(asdict(self))
+        """Write the spec as text.
+
+        The revision is part of it, so that a compiler's cache never serves a graph that was traced with
+        an operator of another shape.
+        """
+        return json.dumps({"revision": OPERATOR_REVISION, **asdict(self)})
 
 
 @lru_cache(maxsize=1024)
@@ -154,6 +161,7 @@ def spec_from_json(text: str) -> LayerSpec:
     fields: dict[str, Any] = {
         k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(text).items()
     }
+    del fields["revision"]
     return LayerSpec(**fields)
 
 

@@ -89,7 +89,7 @@ class Requant:
             counts.add(len(items))
         if len(counts - {1}) > 1:
             raise ValueError(
-                f"per-channel parameters: found {sorted(counts)} channels, wanted one count"
+                f"per-channel parameters: found {sorted(counts - {1})} channels, wanted one count"
             )
         choice("rounding1", self.rounding1, ROUNDINGS)
         choice("rounding2", self.rounding2, ROUNDINGS)
