@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Ints = NDArray[Any]
 _FAR = 1 << 40
+_OPEN = _FAR // 2  # beyond it a bound was never set
 _UNIT = 128  # accumulator units of one bias code
 
 
@@ -85,4 +86,7 @@ class BiasFit:
             return f"{low:+d}..{high:+d} accumulator units, no multiple of {_UNIT}"
         k = min(max(0, least), most)
         others = "" if least == most else f"; {most - least + 1} multiples of {_UNIT} fit"
-        return f"{_UNIT * k:+d} accumulator units ({k:+d} bias codes{others})"
+        open_end = ""
+        if low < -_OPEN or high > _OPEN:  # saturated codes bound it at one side only
+            open_end, others = "at most " if low < -_OPEN else "at least ", ""
+        return f"{open_end}{_UNIT * k:+d} accumulator units ({k:+d} bias codes{others})"

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bittwin.chips import WTM2101
 from bittwin.golden.check.evidence import Evidence, windows
+from bittwin.golden.check.restricted import rule_there
 
 Ints = NDArray[Any]
 _MOST_ROWS = 1 << 16  # rows of the set that a column is judged on
@@ -67,7 +69,7 @@ class _Column:
         self.x_r: Ints = np.zeros(e.sim.layer.in_columns, np.int64)
         self.x_x: Ints = np.zeros(e.sim.layer.in_columns, np.int64)
         self.linear = getattr(e.sim.layer.operator, "kind", "") == "linear" and e.sim.accumulates
-        for w in windows(e.sim, e.codes, self.bounds, e.block):
+        for w in windows(e.sim, e.codes, self.bounds, e.block, e.skip):
             golden.append(w.golden[:, column].astype(np.int64))
             before.append(w.before[:, column].astype(np.int64))
             if w.acc is not None:
@@ -82,7 +84,7 @@ class _Column:
 
     def explain(self) -> tuple[str, str, bool] | None:
         """An exact cause, or None."""
-        for trial in (self._offset, self._bias, self._weight):
+        for trial in (self._offset, self._bias, self._rule, self._weight):
             found = trial()
             if found is not None:
                 return found
@@ -137,7 +139,18 @@ class _Column:
         fit = self.e.bias
         if fit is None or not fit.feasible[self.column] or self.e.by_row.size < FRAMES_FOR_BIAS:
             return None
-        return "bias_column", f"bias: golden has {fit.text(self.column)} more", True
+        text = f"bias: golden has {fit.text(self.column)} more"
+        rule = rule_there(self.e, columns=np.array([self.column]))
+        if rule:  # where all accumulators have one sign, a rounding is a constant
+            text += f" (so fits another rounding in this column: {rule})"
+        return "bias_column", text, True
+
+    def _rule(self) -> tuple[str, str, bool] | None:
+        """Another rounding in this column only."""
+        rule = rule_there(self.e, columns=np.array([self.column]))
+        if not rule:
+            return None
+        return "rounding_column", f"{rule} explains 100 % of its codes", True
 
     def _weight(self) -> tuple[str, str, bool] | None:
         """One other weight: the input whose codes follow the differences."""
@@ -148,14 +161,16 @@ class _Column:
         suspects = [int(k) for k in np.argsort(-power)[:_WEIGHT_SUSPECTS] if power[k] > 0]
         if not suspects:
             return None
-        seen = windows(self.e.sim, self.e.codes, self.bounds, self.e.block)
+        seen = windows(self.e.sim, self.e.codes, self.bounds, self.e.block, self.e.skip)
         x = np.concatenate([w.x[:, suspects] for w in seen]).astype(np.int64)
         weight = self.e.sim.layer.operator.weight
         for i, row in enumerate(suspects):
             estimate = self.e.sim.gain * float(self.x_r[row]) / float(self.x_x[row])
+            now = int(weight[self.column, row])
             for k in self._estimates(estimate, max(8, round(abs(estimate) / 4))):
+                if abs(now + k) > WTM2101.cell_limit:
+                    continue  # no cell holds such a weight
                 if self._equal(self._requantized(self.acc + k * x[:, i])):
-                    now = int(weight[self.column, row])
                     text = f"weight of input {row}: golden fits {now + k}, the dump has {now}"
                     return "weight", text, True
         return None

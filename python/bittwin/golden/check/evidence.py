@@ -21,13 +21,18 @@ if TYPE_CHECKING:
     from bittwin.golden.dump import CodeSet
 
 Ints = NDArray[Any]
+_MOST_RESIDUES = 1 << 16
 _LOW, _BEFORE, _GOLDEN = -256, 512, 768  # table of (code before the activation, golden code)
 
 
 def windows(
-    sim: Simulator, codes: CodeSet, bounds: tuple[int, int], block: int | None = None
+    sim: Simulator,
+    codes: CodeSet,
+    bounds: tuple[int, int],
+    block: int | None = None,
+    skip: tuple[int, ...] = (),
 ) -> Iterator[Window]:
-    """Blocks of a set with accumulators, simulated and golden codes."""
+    """Blocks of a set with accumulators, simulated and golden codes; rows of `skip` are left out."""
     assert codes.input is not None
     assert codes.output is not None
     size = block or sim.block
@@ -36,14 +41,18 @@ def windows(
         first, last = max(start - 1, bounds[0]), min(stop + 1, bounds[1])
         x = codes.input.block(first, last)
         lead = start - first
-        core = slice(lead, lead + stop - start)
+        rows = np.arange(start, stop)
+        rows = rows[~np.isin(rows, skip)]
+        if rows.size == 0:
+            continue
+        core = rows - start + lead
         before = sim.before(x, codes.input.source)
         wide = np.asarray(sim.compared(before, codes))
-        golden = codes.output.block(start, stop)
+        golden = codes.output.block(start, stop)[rows - start]
         yield Window(
             sim=sim,
             codes=codes,
-            rows=np.arange(start, stop),
+            rows=rows,
             x=x[core],
             acc=sim.accumulators(x[core]) if sim.accumulates else None,
             before=before[core],
@@ -51,7 +60,7 @@ def windows(
             golden=golden,
             wrong=wide[core] != golden,
             wide=wide,
-            lead=lead,
+            first=first,
         )
 
 
@@ -65,6 +74,7 @@ class Evidence:
         bounds: tuple[int, int],
         block: int | None = None,
         base: Alternative | None = None,
+        skip: tuple[int, ...] = (),
     ) -> None:
         """Read the set once.
 
@@ -74,9 +84,11 @@ class Evidence:
             bounds: first row and the row after the last one.
             block: frames per block.
             base: judge the differences that are left under this hypothesis instead.
+            skip: rows to leave out.
         """
         assert codes.output is not None
         self.sim, self.codes, self.bounds, self.block, self.base = sim, codes, bounds, block, base
+        self.skip = skip
         columns, rows = codes.output.columns, bounds[1] - bounds[0]
         self.alternatives = alternatives(sim, codes) if base is None else []
         self.total = 0
@@ -88,6 +100,10 @@ class Evidence:
         self.low = {k: np.full(columns, 1 << 30, np.int64) for k in "sg"}
         self.high = {k: np.full(columns, -(1 << 30), np.int64) for k in "sg"}
         self.masks: dict[str, list[int]] = {}  # property: [codes, differing codes]
+        self.mask_column: dict[str, Ints] = {}  # property: codes of each column
+        self.mask_row: dict[str, Ints] = {}  # property: codes of each row
+        # Accumulators modulo the gain: of all codes, of differing ones.
+        self.residues = np.zeros((2, _gain_of_residues(sim)), np.int64)
         self.table: Ints | None = np.zeros((_BEFORE, _GOLDEN), np.int64)
         self.column_hash = {k: np.zeros(columns, np.uint64) for k in "sg"}
         self.row_golden = np.zeros(
@@ -96,7 +112,7 @@ class Evidence:
         self.row_hash = {k: np.zeros(rows, np.uint64) for k in "sg"}
         self.few: list[tuple[int, int, int, int]] = []  # row, column, golden, simulated
         self.bias = self._bias_fit() if base is None else None
-        for window in windows(sim, codes, bounds, block):
+        for window in windows(sim, codes, bounds, block, skip):
             self._add(window)
 
     def _bias_fit(self) -> BiasFit | None:
@@ -119,7 +135,7 @@ class Evidence:
         golden = w.golden.astype(np.int64)
         simulated = actual.astype(np.int64)
         wrong = (simulated != golden) & (simulated < (1 << 29))
-        at = slice(int(w.rows[0]) - self.bounds[0], int(w.rows[-1]) + 1 - self.bounds[0])
+        at = w.rows - self.bounds[0]
         self.total += golden.size
         self.wrong += int(np.count_nonzero(wrong))
         self.by_column += np.count_nonzero(wrong, axis=0)
@@ -137,21 +153,26 @@ class Evidence:
         self.sums["sg"] += (simulated * golden).sum(axis=0)
         if self.bias is not None and w.acc is not None:
             self.bias.update(w.acc, golden)
-        self._masks(w, wrong)
+        self._masks(w, wrong, at)
         self._table(w.before, golden)
         if len(self.few) < 8:
             for i, c in np.argwhere(wrong)[: 8 - len(self.few)]:
                 row = int(w.rows[i])
                 self.few.append((row, int(c), int(golden[i, c]), int(simulated[i, c])))
 
-    def _masks(self, w: Window, wrong: NDArray[np.bool_]) -> None:
+    def _masks(self, w: Window, wrong: NDArray[np.bool_], at: Ints) -> None:
         """Count codes and differing codes with a property of the exact result."""
         properties = {"negative": (w.before if w.acc is None else w.acc) < 0}
         if w.acc is not None and w.sim.active is not None:
             gain, acc = w.sim.gain, w.acc.astype(np.int64)
+            for i, chosen in enumerate((acc, acc[wrong]) if self.residues.size else ()):
+                self.residues[i] += np.bincount((chosen % gain).ravel(), minlength=gain)
             lo, hi = int(w.sim.active.lo), int(w.sim.active.hi)
             if gain % 2 == 0:
                 properties["tie"] = acc % gain == gain // 2
+                if w.sim.rule_name.startswith("readout") and gain % 4 == 0:
+                    # Negative accumulators step at -0.75, -1.75, ... under this rule.
+                    properties["tie"] |= (acc < 0) & (acc % gain == gain // 4)
             properties["saturated"] = (2 * acc > (2 * hi + 1) * gain) | (
                 2 * acc < (2 * lo - 1) * gain
             )
@@ -161,6 +182,10 @@ class Evidence:
             counts = self.masks.setdefault(name, [0, 0])
             counts[0] += int(np.count_nonzero(mask))
             counts[1] += int(np.count_nonzero(mask & wrong))
+            by_column = self.mask_column.setdefault(name, np.zeros_like(self.by_column))
+            by_column += np.count_nonzero(mask, axis=0)
+            by_row = self.mask_row.setdefault(name, np.zeros_like(self.by_row))
+            by_row[at] = np.count_nonzero(mask, axis=1)
 
     def _table(self, before: Ints, golden: Ints) -> None:
         """Count pairs of code before the activation and golden code; give up outside the table."""
@@ -173,10 +198,10 @@ class Evidence:
         pairs = np.bincount((i * _GOLDEN + j).ravel(), minlength=_BEFORE * _GOLDEN)
         self.table += pairs.reshape(_BEFORE, _GOLDEN)
 
-    def _hash(self, key: str, codes: Ints, at: slice) -> None:
+    def _hash(self, key: str, codes: Ints, at: Ints) -> None:
         """Linear hashes of rows and columns: equal codes, equal hash, in any order of the other axis."""
         by_column = _mix(np.arange(codes.shape[1], dtype=np.uint64))
-        by_row = _mix(np.arange(at.start, at.stop, dtype=np.uint64))
+        by_row = _mix(at.astype(np.uint64))
         self.row_hash[key][at] = (codes * by_column).sum(axis=1, dtype=np.uint64)
         self.column_hash[key] += (codes * by_row[:, None]).sum(axis=0, dtype=np.uint64)
 
@@ -200,7 +225,7 @@ class Evidence:
         if column is None:
             n, sums = self.total, {k: int(v.sum()) for k, v in self.sums.items()}
         else:
-            n = self.bounds[1] - self.bounds[0]
+            n = self.bounds[1] - self.bounds[0] - len(self.skip)
             sums = {k: int(v[column]) for k, v in self.sums.items()}
         xx = n * sums["ss"] - sums["s"] ** 2
         yy = n * sums["gg"] - sums["g"] ** 2
@@ -209,6 +234,11 @@ class Evidence:
             return None
         gain = xy / xx
         return gain, (sums["g"] - gain * sums["s"]) / n, xy / (float(xx) * float(yy)) ** 0.5
+
+
+def _gain_of_residues(sim: Simulator) -> int:
+    """The gain where remainders by it are worth counting, else 0."""
+    return sim.gain if sim.accumulates and 2 <= sim.gain <= _MOST_RESIDUES else 0
 
 
 def _mix(index: NDArray[np.uint64]) -> NDArray[np.uint64]:

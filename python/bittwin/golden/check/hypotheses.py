@@ -42,7 +42,7 @@ class Window:
     golden: Ints
     wrong: NDArray[np.bool_]
     wide: Ints  # simulated codes of the rows around, one more at each side where there is one
-    lead: int  # rows of `wide` before the block
+    first: int  # row number of the first row of `wide`
 
     def finish(self, before: Ints) -> Ints:
         """Apply what lies between the readout and the golden file."""
@@ -63,7 +63,7 @@ class Window:
     def shifted(self, by: int) -> Ints:
         """Simulated codes of the row ``by`` rows away, `ABSENT` beyond the ends."""
         out: Ints = np.full(self.actual.shape, ABSENT, np.int64)
-        at = np.arange(self.rows.size) + self.lead + by
+        at = self.rows - self.first + by
         inside = (at >= 0) & (at < self.wide.shape[0])
         out[inside] = self.wide[at[inside]]
         return out

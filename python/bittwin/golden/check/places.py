@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from bittwin.golden.check.columns import FRAMES_FOR_BIAS, describe
 from bittwin.golden.check.evidence import Evidence
+from bittwin.golden.check.restricted import rule_there
 from bittwin.golden.check.results import Diagnosis
 
 Ints = NDArray[Any]
@@ -18,7 +19,6 @@ _FEW_CODES = 4
 _FEW_COLUMNS = 3
 _FEW_FRAMES = 3
 _RUN = 8  # equal frames beside a run of differing ones that make it no accident
-_RARE = 1e-3  # chance below which a common property is no accident
 
 
 def percent(share: float) -> str:
@@ -109,7 +109,7 @@ def few_frames(e: Evidence) -> list[Diagnosis]:
         cause = f"only {word} {numbers(chosen + first)}: {int(e.by_row[chosen].sum())} codes differ there"
         return [
             Diagnosis(
-                cause + _other_row(e, int(chosen[0])), share, "frames" if count > 1 else "frame"
+                cause + other_row(e, int(chosen[0])), share, "frames" if count > 1 else "frame"
             )
         ]
     if 1 < bad.size <= rows - _RUN and int(bad[-1] - bad[0]) + 1 == bad.size:
@@ -120,11 +120,44 @@ def few_frames(e: Evidence) -> list[Diagnosis]:
         else:
             cause = f"only frames {numbers(bad + first)}"
         return [Diagnosis(cause + _constant(e, bad), 1.0, "frames")]
-    if 1 < bad.size <= rows // 10:
-        return [
-            Diagnosis(f"only {bad.size} of {rows} frames: {numbers(bad + first)}", 1.0, "frames")
-        ]
     return []
+
+
+def scattered_frames(e: Evidence) -> list[Diagnosis]:
+    """A tenth of the frames or less, wherever they are."""
+    bad, rows = np.flatnonzero(e.by_row), e.by_row.size
+    if not 1 < bad.size <= rows // 10:
+        return []
+    cause = f"only {bad.size} of {rows} frames: {numbers(bad + e.bounds[0])}"
+    return [Diagnosis(cause, 1.0, "frames")]
+
+
+def other_rule(e: Evidence) -> Diagnosis | None:
+    """Another rounding in some columns, or in some frames, that explains every code of these."""
+    for axis, word, wrong in (("columns", "column", e.by_column), ("rows", "frame", e.by_row)):
+        bad = np.flatnonzero(wrong)
+        if bad.size > wrong.size // 2 or wrong.size < 2:
+            continue
+        if bad.size > _FEW_COLUMNS and e.wrong < 3 * bad.size:
+            continue  # one code here and there: rules that differ in ties only fit by accident
+        rule = rule_there(e, columns=bad) if axis == "columns" else rule_there(e, rows=bad)
+        if not rule:
+            continue
+        some = bad.size > 1
+        where = f"{word}{'s' * some} {numbers(bad if axis == 'columns' else bad + e.bounds[0])}"
+        cause = f"only {where}: {rule} explains 100 % of {'their' if some else 'its'} codes"
+        return Diagnosis(cause, 1.0, f"rounding_{word}{'s' * (axis == 'rows')}", True)
+    return None
+
+
+def standing_out(e: Evidence) -> tuple[int, ...]:
+    """One to three frames with far more differing codes than any other frame has."""
+    order = np.argsort(-e.by_row, kind="stable")
+    counts = e.by_row[order]
+    for count in range(1, min(_FEW_FRAMES, counts.size - 1) + 1):
+        if counts[count - 1] >= max(8, 4 * counts[count]) and counts[count]:
+            return tuple(sorted(int(r) + e.bounds[0] for r in order[:count]))
+    return ()
 
 
 def _constant(e: Evidence, rows: Ints) -> str:
@@ -133,7 +166,7 @@ def _constant(e: Evidence, rows: Ints) -> str:
     return f"; golden is {low} in all columns there" if low == high and e.by_column.size > 1 else ""
 
 
-def _other_row(e: Evidence, row: int) -> str:
+def other_row(e: Evidence, row: int) -> str:
     """What stands in a wrong golden row: one number, or the simulation of another frame."""
     constant = _constant(e, np.array([row]))
     same = np.flatnonzero(e.row_hash["s"] == e.row_hash["g"][row])
@@ -190,89 +223,6 @@ def own_bias(e: Evidence) -> Diagnosis | None:
         f"(column {worst}: {e.bias.text(worst)})"
     )
     return Diagnosis(cause, share, "bias_columns", share == 1)
-
-
-def common_property(e: Evidence) -> list[Diagnosis]:
-    """Only ties, only saturated, only negative codes: where that cannot be an accident."""
-    texts = {
-        "tie": "only ties: the exact result lies halfway between two codes",
-        "saturated": "only saturation: the exact result lies beyond the ends of the range",
-        "end": "only at the ends of the range: the exact result lies beyond, or golden is an end code",
-        "negative": "only negative codes: the accumulator is below 0",
-    }
-    for name, text in texts.items():
-        if name not in e.masks:
-            continue
-        have, wrong = e.masks[name]
-        share, usual = wrong / e.wrong, have / e.total
-        if share < 0.95 or usual**e.wrong > _RARE:
-            continue
-        cause = f"{text} in {wrong} of {e.wrong} differing codes ({percent(usual)} of all codes do)"
-        return [Diagnosis(cause, share, name if name != "end" else "saturated")]
-    return []
-
-
-def by_code(e: Evidence) -> list[Diagnosis]:
-    """Golden as a function of the code before the activation: another activation, limit, offset or table."""
-    pairs = e.pairs()
-    if not pairs or e.wrong <= _FEW_CODES:
-        return []
-    golden = {g for seen in pairs.values() for g in seen}
-    top, low = max(golden), min(golden)
-    steps: dict[int, int] = {}
-    for code, seen in pairs.items():
-        for g, count in seen.items():
-            steps[g - code] = steps.get(g - code, 0) + count
-    step = max(steps, key=lambda k: steps[k])
-    lo, hi = min(pairs), max(pairs)
-    after = "after" if e.codes.activated else "instead of the code before"
-    functions: list[tuple[str, str, Any]] = [
-        ("activation", f"golden fits no activation ({after} the readout nothing)", lambda v: v),
-        ("activation", "golden fits the activation relu", lambda v: max(v, 0)),
-        ("activation", "golden fits the activation relu x2", lambda v: 2 * max(v, 0)),
-        ("activation", "golden fits relu x2, cut at 127", lambda v: min(2 * max(v, 0), 127)),
-        ("activation", f"golden fits the activation clip 0..{top}", lambda v: min(max(v, 0), top)),
-        ("limits", f"golden is limited to {low}..{top}", lambda v: min(max(v, low), top)),
-        ("negated", "golden has the opposite sign", lambda v: -v),
-        ("negated", "golden has the opposite sign, cut at 127", lambda v: min(-v, 127)),
-        ("offset", f"golden = simulated {step:+d}", lambda v: v + step),
-        (
-            "offset",
-            f"golden = simulated {step:+d}, cut at the ends",
-            lambda v: min(max(v + step, lo), hi),
-        ),
-    ]
-    right = sum(seen.get(_actual(e, code), 0) for code, seen in pairs.items())
-    for kind, cause, function in functions:
-        hits = sum(seen.get(function(code), 0) for code, seen in pairs.items())
-        gained = (hits - right) / e.wrong
-        if gained > 0.9 and hits > right:
-            exact = hits == e.total
-            return [
-                Diagnosis(
-                    f"{cause}: {percent(hits / e.total)} of all codes",
-                    min(gained, 1.0),
-                    kind,
-                    exact,
-                )
-            ]
-    single = all(len(seen) == 1 for seen in pairs.values())
-    if single and len(golden) > 1 and e.total >= 20 * len(pairs):
-        code = max(pairs, key=lambda c: sum(pairs[c].values()) if next(iter(pairs[c])) != c else -1)
-        cause = (
-            f"golden is a table of the code before the activation: each of {len(pairs)} codes always meets "
-            f"one golden code (for example {code} -> {next(iter(pairs[code]))})"
-        )
-        return [Diagnosis(cause, 1.0, "table", True)]
-    return []
-
-
-def _actual(e: Evidence, code: int) -> int:
-    """The compared code for a code before the activation."""
-    active = e.sim.active
-    if not e.codes.activated or active is None:
-        return code
-    return int(np.asarray(e.sim.after(np.array([[code]], active.dtype)))[0, 0])
 
 
 def spread(e: Evidence) -> Diagnosis:

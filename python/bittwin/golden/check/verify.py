@@ -141,7 +141,7 @@ def _results(run: Run) -> tuple[LayerResult, ...]:
     """The tallies as results, with a diagnosis for those that differ."""
     causes: dict[tuple[str, str, str], tuple[Diagnosis, ...]] = {}
     if any(t.mismatches for t in (*run.own.values(), *run.free.values())):
-        from bittwin.golden.check.diagnose import explain
+        from bittwin.golden.check.explain import explain
 
         causes = explain(run)
     found: list[LayerResult] = []
