@@ -19,7 +19,7 @@ from dump_cases import (
 )
 
 import bittwin
-from bittwin import DumpError, read_dump, write_dump
+from bittwin import DumpError, read_dump, verify, write_dump
 from bittwin.network import Clip, Linear, Lookup, Network, Relu
 
 
@@ -179,3 +179,130 @@ def test_no_negative_code_prefers_relu_before_an_unsigned_reader(tmp_path: Path)
     dump = read_dump(path)
     assert dump.layers[0].activation_label == "relu"
     assert any("none and relu both fit" in note for note in dump.notes)
+
+
+def only_debug(path: Path) -> None:
+    """Leave nothing but params, layers.txt and layer_debug."""
+    for file in (path / "map").iterdir():
+        if file.name != "layers.txt":
+            file.unlink()
+
+
+@pytest.mark.parametrize(
+    ("activation", "label"),
+    [
+        ([], "none"),
+        ([Relu("r")], "relu"),
+        ([Relu("r", gain=2)], "relu x2"),
+        ([Clip("c", limit=33)], "clip 0..33"),
+        ([Lookup("t", TABLE)], "table"),
+    ],
+    ids=["none", "relu", "relu x2", "clip", "table"],
+)
+def test_debug_alone_is_compared_with_the_activation_the_simulation_shows(
+    tmp_path: Path, activation: list[object], label: str
+) -> None:
+    path = activation_dump(tmp_path, activation or [Relu("r")])
+    if not activation:  # an unsigned reader needs the relu; its own output has none
+        shutil.rmtree(path)
+        layer = Linear("one", np.full((2, 10), [[5], [-5]], np.int8), None, bittwin.readout(512))
+        write_dump(path, Network([layer]), small_inputs())
+        (path / "bittwin.json").unlink()
+    only_debug(path)
+    found = verify(path)
+    assert found.equal
+    assert found.facts[0].activation.startswith(label)
+    assert found.facts[0].activation_source == "layer_debug against the simulation"
+    assert found.facts[0].inferred
+    assert {result.name for result in found.layers} == {facts.name for facts in found.facts}
+    assert "* activation inferred from layer_debug against the simulation" in str(found)
+
+
+def test_debug_that_no_activation_explains_is_left_out_visibly(tmp_path: Path) -> None:
+    path = activation_dump(tmp_path, [Relu("r")])
+    only_debug(path)
+    file = path / "layer_debug/net0/2_two/round1/output0.txt"
+    rng = np.random.default_rng(0)
+    count = len(file.read_text().split())
+    noise = rng.integers(-128, 128, (count // 3, 3))
+    file.write_text("\n".join(" ".join(map(str, row)) for row in noise.tolist()) + "\n")
+    dump = read_dump(path)
+    last = dump.layers[1]
+    assert last.activation_label == "unknown"
+    debug = last.set("debug")
+    assert debug is not None
+    assert debug.output is None
+    assert debug.unexplained is not None
+    assert debug.unexplained.block(3, 4).tolist() == noise[3:4].tolist()
+    found = verify(dump)
+    assert {result.name for result in found.layers} == {"one"}
+    assert any("so layer_debug is not compared" in note for note in found.notes)
+    assert "not compared: two" in str(found)
+
+
+def test_a_fault_in_debug_alone_is_reported_not_left_out(tmp_path: Path) -> None:
+    path = activation_dump(tmp_path, [Relu("r")])
+    only_debug(path)
+    file = path / "layer_debug/net0/2_two/round1/output0.txt"
+    lines = file.read_text().split("\n")
+    lines[3] = "99, 99, 99"
+    file.write_text("\n".join(lines))
+    found = verify(path)
+    assert not found.equal
+    assert found.first_wrong is not None
+    assert (found.first_wrong.name, found.first_wrong.first.frame) == ("two", 3)
+
+
+def test_a_wrong_debug_output_is_found_by_the_next_input(tmp_path: Path) -> None:
+    path = activation_dump(tmp_path, [Relu("r")])
+    only_debug(path)
+    file = path / "layer_debug/net0/1_one/round0/output0.txt"
+    lines = file.read_text().split("\n")
+    lines[3] = "99, 99, 99, 99, 99, 99"
+    file.write_text("\n".join(lines))
+    found = verify(path)
+    assert found.facts[0].activation == "relu"
+    assert found.facts[0].activation_source == "next layer's input against the simulation"
+    assert not found.equal
+    assert found.first_wrong is not None
+    assert (found.first_wrong.name, found.first_wrong.first.frame) == ("one", 3)
+
+
+@pytest.mark.parametrize("table", [TABLE, (TABLE // 2).astype(np.int8)], ids=["u8", "s8"])
+@pytest.mark.parametrize("frames", [60, 200, 2200])
+@pytest.mark.parametrize("debug", [True, False], ids=["layer_debug", "next input"])
+def test_a_table_entry_that_was_not_seen_reports_nothing_wrong(
+    tmp_path: Path, table: np.ndarray, frames: int, debug: bool
+) -> None:
+    path = activation_dump(tmp_path, [Lookup("t", table)], frames=frames, start=10)
+    if not debug:
+        shutil.rmtree(path / "layer_debug")
+    found = verify(path)
+    assert found.equal
+    if frames == 60:  # too few codes to believe a table
+        assert found.facts[0].activation == "unknown"
+        assert any("activation: no activation explains" in note for note in found.notes)
+    else:
+        assert found.facts[0].activation.startswith("table")
+
+
+def test_frames_that_only_debug_holds_show_a_clip(tmp_path: Path) -> None:
+    weight = np.full((4, 4), 64, np.int8)
+    layers = [Linear("one", weight, None, bittwin.readout(512)), Clip("c", limit=20),
+              Linear("two", weight, None, bittwin.readout(512))]  # fmt: skip
+    x = np.random.default_rng(2).integers(0, 120, (50, 4)).astype(np.uint8)
+    x[10:] //= 8
+    path = tmp_path / "dump"
+    write_dump(path, Network(layers), x, calibration_start=10, expected_frames=20)
+    (path / "bittwin.json").unlink()
+    found = verify(path)
+    assert found.equal
+    assert found.facts[0].activation == "clip 0..20"
+
+
+def test_an_assumed_activation_is_marked_in_the_report(tmp_path: Path) -> None:
+    path = activation_dump(tmp_path, [Relu("r")])
+    shutil.rmtree(path / "layer_debug")
+    text = str(verify(path))
+    assert "none*" in text
+    assert "* activation of two assumed: no code after it is known" in text

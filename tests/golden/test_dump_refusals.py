@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -70,7 +71,7 @@ REFUSALS = {
         rewrite(WEIGHT, lambda t: "9" * 400 + t[t.index(" ") :]), "line 1, field 1: found '9999"),
     "empty weights": (rewrite(WEIGHT, lambda _: ""), "weight.txt: found no number"),
     "bias rows": (
-        rewrite("params/net0/layer1/bias.txt", lambda t: t + t), "bias rows, wanted 1 as in map"),
+        rewrite("params/net0/layer1/bias.txt", lambda t: t + t), "bias rows, wanted 1, as map"),
     "bias missing": (remove("params/net0/layer2/bias.txt"), "layer2/bias.txt: is missing"),
     "layer missing": (
         remove("params/net0/layer3"), "params: net 0 layer 3 is missing; map/random_idx.txt has"),
@@ -94,7 +95,7 @@ REFUSALS = {
                 "net 0 layer 1 input 0")), "found 11 numbers, wanted 10"),
     "text heading": (
         rewrite("map/expected_out.txt", lambda t: t.replace("layer 1 output", "layer 1 outpt")),
-        "line 22: found b'net 0 layer 1 outpt 0'"),
+        "line 22: found 'net 0 layer 1 outpt 0'"),
     "text count": (
         rewrite("map/expected_in.txt", lambda t: t.replace("num = 20", "num = 19")),
         "line 2: net 0 layer 1: found 20 lines after it, wanted 19"),
@@ -104,6 +105,19 @@ REFUSALS = {
     "index too large": (
         rewrite("map/random_idx.txt", lambda t: t.rstrip(",\n").rsplit(",", 1)[0] + ",53,\n"),
         r"found index 53, wanted 0\.\.52"),
+    **{
+        f"text count {name}": (
+            rewrite("map/expected_in.txt", lambda t, count=count: t.replace("= 20", f"={count}", 1)),
+            f"line 1: found 'num ={count}', wanted 'num = <number of frames>'")
+        for name, count in {"word": " abc", "negative": " -3", "empty": "", "huge": "9" * 30}.items()
+    },
+    "index no number": (
+        rewrite("map/random_idx.txt", lambda t: t.rstrip(",\n").rsplit(",", 1)[0] + ",x,\n"),
+        "random_idx.txt: net 0, layer 3: line 8, field 20: found 'x'"),
+    "layers.txt in another order": (
+        rewrite(LAYERS, lambda t: "\n".join([*t.split("\n")[1::-1], *t.split("\n")[2:]])),
+        r"wanted 8 of 6, as map/layers.txt gives this layer the rows ys..ye \d+\.\.\d+ and the "
+        r"columns xs\.\.xe \d+\.\.\d+"),
     "index negative": (
         rewrite("map/random_idx.txt", lambda t: t.rstrip(",\n").rsplit(",", 1)[0] + ",-1,\n"),
         "field 20: found '-1'"),
@@ -251,3 +265,31 @@ def test_short_and_endless_lines_are_refused(
     (tmp_path / "file.txt").write_text("1\n2\n3\n")
     with pytest.raises(DumpError, match="more than 2 lines"):
         index_lines(Folder(tmp_path), "file.txt")
+
+
+def read_blocks(folder: Path) -> None:
+    for layer in read_dump(folder).layers:
+        for codes in layer.sets:
+            assert codes.output is not None
+            for start in range(0, codes.frames, 10):
+                codes.output.block(start, min(start + 10, codes.frames))
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [("layer_debug/net0/1_first/round0/output0.txt", 21), ("map/expected_out.txt", 35)],
+)
+def test_a_block_of_a_text_file_counts_lines_from_the_file_start(
+    folder: Path, path: str, line: int
+) -> None:
+    for name in ("expected_in", "expected_out"):
+        (folder / f"map/{name}.bin").unlink()
+    lines = (folder / path).read_text().split("\n")
+    lines[line - 1] = re.sub(r"^-?[0-9]+", "abc", lines[line - 1])
+    lines.insert(0, "")  # a blank line counts too
+    (folder / path).write_text("\n".join(lines))
+    with pytest.raises(DumpError) as caught:
+        read_blocks(folder)
+    assert str(caught.value).count("line ") == 1
+    assert f"{path}: line {line + 1}, field 1: " in str(caught.value)
+    assert "found 'abc'" in str(caught.value)

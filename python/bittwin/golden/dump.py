@@ -52,7 +52,8 @@ class DumpLayer:
     activation_label: str
     """`none`, `relu`, `relu x2`, `clip 0..90`, `table ...` or `unknown`."""
     activation_source: str
-    """`sidecar`, `layer_debug`, `next layer's input` or `assumed`."""
+    """`sidecar`, `layer_debug`, `next layer's input` or `assumed`; the middle two may end in
+    ` against the simulation`, where the dump holds no codes before the activation."""
     inferred: bool
     """True when the activation was concluded from the data, not stated."""
     linked: bool

@@ -44,15 +44,19 @@ class ExpectedText:
         places = np.flatnonzero(self.lines.first_bytes == ord("n"))
         stated: int | None = None
         if len(places) and places[0] == 0:
-            match = _COUNT.match(self._line(0))
+            line = self._line(0)
+            match = _COUNT.match(line)
             if match is not None:
                 stated = int(match.group(1))
                 places = places[1:]
-        if not len(places) or places[0] != (0 if stated is None else 1):
-            raise self.folder.error(
-                self.path,
-                f"line {1 if stated is None else 2}: wanted 'net 0 layer 0 {self._word.decode()} 0'",
-            )
+            elif line.startswith(b"num"):
+                raise self._bad(0, f"found {_shown(line)}, wanted 'num = <number of frames>'")
+        start = 0 if stated is None else 1
+        if not len(places) or places[0] != start:
+            wanted = f"'net 0 layer 0 {self._word.decode()} 0'"
+            if start >= len(self.lines):
+                raise self.folder.error(self.path, f"found no layer, wanted a line {wanted}")
+            raise self._bad(start, f"found {_shown(self._line(start))}, wanted {wanted}")
         ends = np.append(places[1:], len(self.lines))
         frames = stated if stated is not None else int(ends[0] - places[0] - 1)
         for place, end in zip(places.tolist(), ends.tolist(), strict=True):
@@ -60,7 +64,7 @@ class ExpectedText:
             if match is None or match.group(3) != self._word:
                 raise self._bad(
                     place,
-                    f"found {self._line(place)[:60]!r}, wanted "
+                    f"found {_shown(self._line(place))}, wanted "
                     f"'net <n> layer <l> {self._word.decode()} 0'",
                 )
             # Nets and layers are both counted from 0 here, layers from 1 everywhere else.
@@ -95,6 +99,11 @@ class ExpectedText:
             self.lines.part(first, stop),
             shape.in_codes if into else shape.out_codes,
         )
+
+
+def _shown(line: bytes) -> str:
+    """Quote the beginning of a line, as text."""
+    return repr(line[:60].decode("utf-8", "replace"))
 
 
 def open_text(folder: Folder) -> dict[str, ExpectedText]:

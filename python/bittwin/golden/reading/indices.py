@@ -79,7 +79,8 @@ def read_random_index(folder: Folder) -> RandomIndex | None:
                 columns=-1,
                 codes=Range(0, FRAME_LIMIT),
                 max_rows=1,
-                where=f"net {key[0]}, layer {key[1]}, file line {number}: ",
+                where=f"net {key[0]}, layer {key[1]}: ",
+                lines_before=number - 1,
             )
             rows[key] = table.reshape(-1).astype(np.int64)
             key = None

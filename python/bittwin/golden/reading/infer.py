@@ -39,6 +39,10 @@ class Activation:
     """Share of the codes that were looked at and agree with it."""
     certain: bool = True
     """Nothing but this activation fits, and all frames were looked at."""
+    seen: NDArray[np.bool_] | None = None
+    """`[256]`, of a table: which codes -128..127 were seen; the others' entries are guesses."""
+    undecided: bool = False
+    """Unknown for want of codes, not because codes contradict each other: nothing is wrong yet."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +92,7 @@ def infer_activation(
         return Activation(
             (), "unknown", source,
             f"no activation explains {data.scope} ({source}): the best, {best.label}, fits "
-            f"{share:.2f} %", fit=0.0, certain=False,
+            f"{share:.2f} %", fit=0.0, certain=False, undecided=lookup.fits == before.size,
         )  # fmt: skip
     unsigned = chosen.kind == "relu x2" or (chosen.kind == "table" and unsigned_hint)
     note = f"{chosen.label} from {data.scope} ({source})"
@@ -104,7 +108,13 @@ def infer_activation(
     fit = chosen.fits / before.size
     certain = fit == 1 and not extra and data.total == len(data.frames)
     layers = _layers(name, chosen, unsigned)
-    return Activation(layers, chosen.label, source, note, unsigned, fit, certain)
+    known = seen > 0 if chosen.kind == "table" else None
+    return Activation(layers, chosen.label, source, note, unsigned, fit, certain, known)
+
+
+def table_label(seen: int) -> str:
+    """Name a table of which so many codes were seen."""
+    return f"table ({seen} of 256 codes seen)"
 
 
 def _fits(table: NDArray[np.int64], values: NDArray[np.int64], any_byte: bool) -> int:
@@ -144,8 +154,8 @@ def _table_candidate(table: NDArray[np.int64], seen: NDArray[np.int64]) -> _Cand
     known = np.flatnonzero(seen)
     best = table.argmax(axis=1)
     nearest = known[np.abs(known[None, :] - np.arange(256)[:, None]).argmin(axis=1)]
-    label = f"table ({len(known)} of 256 codes seen)"
-    return _Candidate("table", label, best[nearest].astype(np.int64), int(table.max(axis=1).sum()))
+    values = best[nearest].astype(np.int64)
+    return _Candidate("table", table_label(len(known)), values, int(table.max(axis=1).sum()))
 
 
 def _choose(

@@ -55,6 +55,13 @@ def read_params(folder: Folder, path: str, region: Region | None) -> Params:
     limit = WHOLE_FILE_LIMIT
     if region is not None:  # no number needs more than 7 bytes with its separator
         limit = min(limit, 16 * region.rows * region.columns + 4096)
+        size = folder.size(weight_path) if folder.has_file(weight_path) else 0
+        if limit < size <= WHOLE_FILE_LIMIT:
+            raise folder.error(
+                weight_path,
+                f"found {size} bytes, wanted {region.rows} lines of {region.columns} numbers, "
+                f"at most {limit} bytes, as {_place(region)}",
+            )
     weight = read_table(folder, weight_path, codes=CELL_CODES, max_rows=ROW_LIMIT, limit=limit)
     if weight.size == 0:
         raise folder.error(weight_path, "found no number, wanted one line per input")
@@ -62,14 +69,15 @@ def read_params(folder: Folder, path: str, region: Region | None) -> Params:
     if region is not None and (rows, columns) != (region.rows, region.columns):
         raise folder.error(
             weight_path,
-            f"found {rows} lines of {columns} numbers, wanted {region.rows} of {region.columns} "
-            "as in map/layers.txt",
+            f"found {rows} lines of {columns} numbers, wanted {region.rows} of {region.columns}, "
+            f"as {_place(region)}",
         )
     bias = read_table(folder, bias_path, columns=columns, codes=CELL_CODES, max_rows=ROW_LIMIT)
     if region is not None and len(bias) != region.bias_rows:
         raise folder.error(
             bias_path,
-            f"found {len(bias)} bias rows, wanted {region.bias_rows} as in map/layers.txt (zs, ze)",
+            f"found {len(bias)} bias rows, wanted {region.bias_rows}, as map/layers.txt gives this "
+            f"layer the bias rows zs..ze {region.bias_first}..{region.bias_last}",
         )
     high_path = f"{path}/bias_high.txt"
     high: NDArray[np.int16] | None = None
@@ -79,6 +87,14 @@ def read_params(folder: Folder, path: str, region: Region | None) -> Params:
             raise folder.error(high_path, f"found {len(table)} lines, wanted 1")
         high = table[0].astype(np.int16) if table.any() else None
     return Params(weight.astype(np.int16), bias.astype(np.int16), high, weight_path)
+
+
+def _place(region: Region) -> str:
+    """Say what layers.txt claims about a layer; a line in another place makes it wrong."""
+    return (
+        f"map/layers.txt gives this layer the rows ys..ye {region.row_first}..{region.row_last} "
+        f"and the columns xs..xe {region.column_first}..{region.column_last}"
+    )
 
 
 def read_map_csv(folder: Folder, regions: list[tuple[str, Region]]) -> list[Params]:

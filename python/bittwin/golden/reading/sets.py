@@ -86,9 +86,13 @@ class CodeSet:
     """True when `output` is the code after the activation (`debug`)."""
     frame_index: NDArray[np.int64] | None
     """Stream frame (row of layer_debug) of each row; None when the order is unknown."""
+    unexplained: Codes | None = None
+    """Output after an activation of which nothing is known; `output` is None then."""
 
     @property
     def frames(self) -> int:
         """Number of rows; input and output have the same number."""
-        codes = self.input if self.input is not None else self.output
-        return 0 if codes is None else codes.frames
+        for codes in (self.input, self.output, self.unexplained):
+            if codes is not None:
+                return codes.frames
+        return 0

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,6 +14,7 @@ from bittwin.errors import DumpError
 from bittwin.golden.reading.folder import WHOLE_FILE_LIMIT, Folder
 from bittwin.golden.reading.lines import Lines, index_lines, line_number
 
+_LINE = re.compile(r"\Aline ([0-9]+)")
 #: What may stand between two numbers of a line.
 SEPARATORS = ", \t"
 
@@ -42,8 +44,19 @@ def parse_rows(
     codes: Range,
     max_rows: int,
     where: str = "",
+    lines_before: int = 0,
 ) -> NDArray[np.int32]:
     """Parse lines of integers; `columns` -1 takes the width of the first line.
+
+    Args:
+        folder: the dump.
+        path: the file, for messages.
+        data: its bytes, or some whole lines of them.
+        columns: numbers per line.
+        codes: range of the numbers.
+        max_rows: most lines that are not blank.
+        where: put before the line number in messages.
+        lines_before: lines of the file before `data`, so that messages count from its start.
 
     Returns:
         int32 `[rows, columns]`.
@@ -56,7 +69,8 @@ def parse_rows(
     try:
         table = _core.parse_int_rows(data, columns, codes.low, codes.high, SEPARATORS, max_rows)
     except (ValueError, MemoryError, OverflowError) as error:
-        raise folder.error(path, f"{where}{error}") from error
+        text = _LINE.sub(lambda found: f"line {int(found[1]) + lines_before}", str(error))
+        raise folder.error(path, f"{where}{text}") from error
     return np.asarray(table, np.int32)
 
 
@@ -97,20 +111,20 @@ class TextCodes:
         begin, end = (int(self.lines.bounds[place]) for place in (start, stop))
         data = self.folder.read_range(self.source, begin, end)
         try:
-            table = self._parse(data, stop - start, "")
+            table = self._parse(data, stop - start)
         except DumpError:
             # The parser counts from the block's first line: say which one that is.
             before = line_number(self.folder, self.source, begin) - 1
             if not before:
                 raise
-            table = self._parse(data, stop - start, f"after line {before}: ")
+            table = self._parse(data, stop - start, before)
         if len(table) != stop - start:
             raise self.folder.error(
                 self.source, f"frame {start} on: found {len(table)} rows, wanted {stop - start}"
             )
         return table.astype(np.int16)
 
-    def _parse(self, data: bytes, rows: int, where: str) -> NDArray[np.int32]:
+    def _parse(self, data: bytes, rows: int, lines_before: int = 0) -> NDArray[np.int32]:
         return parse_rows(
             self.folder,
             self.source,
@@ -118,7 +132,7 @@ class TextCodes:
             columns=self.columns,
             codes=self.codes,
             max_rows=rows,
-            where=where,
+            lines_before=lines_before,
         )
 
 

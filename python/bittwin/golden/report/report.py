@@ -13,7 +13,7 @@ from bittwin.golden.check.results import FREE_RUNNING, MODES, SETS, TEACHER_FORC
 from bittwin.golden.report.tables import Block, Cell, Line, Table, count, render_plain
 
 if TYPE_CHECKING:
-    from bittwin.golden.check.results import LayerResult, MeasuredResult, Verification
+    from bittwin.golden.check.results import LayerFacts, LayerResult, MeasuredResult, Verification
 
 _FIRST = ("frame", "column", "expected", "actual")
 _MODE_NAMES = {TEACHER_FORCED: "teacher-forced", FREE_RUNNING: "free-running"}
@@ -71,7 +71,7 @@ def _overview(v: Verification) -> list[Block]:
         cells = [Cell(facts.name, "bold")] + [Cell(str(facts.net))] * nets
         if not v.mismatches:
             cells += [Cell(facts.shape), Cell(str(facts.gain))]
-        cells += [Cell(facts.rule)] * rules + [Cell(facts.activation + "*" * facts.inferred)]
+        cells += [Cell(facts.rule)] * rules + [Cell(facts.activation + "*" * _concluded(facts))]
         cells.append(Cell(count(sum(r.codes for r in own))))
         for mode in MODES:
             mine = [r for r in own if r.mode == mode]
@@ -88,12 +88,21 @@ def _overview(v: Verification) -> list[Block]:
             ]
         table.rows.append(cells)
     blocks: list[Block] = [Line("codes that differ, by layer"), table]
-    sources = list(dict.fromkeys(f.activation_source for f in v.facts if f.inferred))
+    sources = list(dict.fromkeys(f.activation_source for f in v.facts if _concluded(f)))
     for source in sources:
-        names = [f.name for f in v.facts if f.inferred and f.activation_source == source]
-        of = "" if len(sources) == 1 else f" of {', '.join(names)}"
-        blocks.append(Line(f"* activation{of} inferred from {source}", "dim"))
+        named = [f for f in v.facts if _concluded(f) and f.activation_source == source]
+        of = "" if len(sources) == 1 else f" of {', '.join(f.name for f in named)}"
+        how = (
+            f"inferred from {source}" if named[0].inferred else "assumed: no code after it is known"
+        )
+        blocks.append(Line(f"* activation{of} {how}", "dim"))
     return blocks
+
+
+def _concluded(facts: LayerFacts) -> bool:
+    """The dump does not state the activation; one that is unknown says so itself."""
+    assumed = facts.activation_source == "assumed" and facts.activation != "unknown"
+    return facts.inferred or assumed
 
 
 def _first_cells(first: First | None) -> list[Cell]:

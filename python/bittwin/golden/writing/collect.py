@@ -74,6 +74,8 @@ def collect_layers(
             f"inputs of net {net}: found shape {inputs.shape}, wanted [frames, in] or "
             "[frames, C, H, W]"
         )
+    if not len(inputs):
+        raise ValueError(f"inputs of net {net}: found 0 frames, wanted at least 1")
     shapes = network.shapes(inputs.shape[1:])
     trace = None if codes is not None else network.run(inputs, trace=True)
     before_shape, before = inputs.shape[1:], inputs

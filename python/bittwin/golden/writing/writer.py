@@ -58,10 +58,11 @@ def write_dump(
             output codes after the activation, in the shapes that the layers have.
 
     Raises:
-        TypeError: inputs or codes that are no integer arrays.
+        TypeError: a network that is none, inputs or codes that are no integer arrays.
         ValueError: something that the format cannot hold: a bias that is no multiple of 128 or
             too large for 16 bias rows, a requantiser without a single power-of-two gain, a
             layer name that cannot name a folder, codes outside their range. Names the layer.
+        FileNotFoundError: the folder that `path` lies in does not exist.
         FileExistsError: `path` exists and is not an empty folder.
         OSError: the files cannot be written.
 
@@ -126,10 +127,13 @@ def _per_net(
         networks, batches = [network], [inputs]
         given: list[Any] = [codes]
     else:
-        networks, batches = list(network), list(inputs)
+        networks, batches = _listed("network", network), _listed("inputs", inputs)
         given = [None] * len(networks) if codes is None else list(codes)
     if not networks:
         raise ValueError("network: found none, wanted at least one")
+    for net, one in enumerate(networks):
+        if not isinstance(one, Network):
+            raise TypeError(f"network {net}: found {type(one).__name__}, wanted a Network")
     if not len(networks) == len(batches) == len(given):
         raise ValueError(
             f"found {len(networks)} networks, {len(batches)} inputs and {len(given)} codes, "
@@ -138,8 +142,21 @@ def _per_net(
     return networks, batches, given  # type: ignore[return-value]
 
 
+def _listed(name: str, given: Any) -> list[Any]:
+    """Turn an argument that has one entry per net into a list."""
+    try:
+        return list(given)
+    except TypeError:
+        what = "a Network or a sequence of them" if name == "network" else "one array per net"
+        raise TypeError(f"{name}: found {type(given).__name__}, wanted {what}") from None
+
+
 def _refuse_existing(target: Path) -> None:
-    """Raise FileExistsError unless the target is absent or an empty folder."""
+    """Raise unless the target's folder is there and the target absent or an empty folder."""
+    if not target.parent.is_dir():
+        raise FileNotFoundError(
+            f"{target.parent}: found no such folder, wanted the one to make {target.name} in"
+        )
     if not os.path.lexists(target):
         return
     if target.is_symlink() or not target.is_dir() or any(target.iterdir()):
