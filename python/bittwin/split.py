@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -62,11 +64,9 @@ def split_linear(
     >>> bittwin.split_linear(x, w, None, bittwin.half_even(512, bits=10), x_bits=10)
     array([[130]], dtype=int16)
     """
-    x_lo, x_hi = split_codes(x, x_bits)
+    products = partial(accumulate, overflow=overflow, x_bits=8)
     rule = split_rule(requant, low_bits, high_rounding)
-    low = accumulate(x_lo, weight, bias, overflow=overflow, x_bits=8)
-    high = accumulate(x_hi, weight, None, overflow=overflow, x_bits=8)
-    return add_parts(low, high, bias_digital, requant, rule, axis=-1)
+    return _two_rounds(products, x, x_bits, weight, bias, bias_digital, requant, rule, axis=-1)
 
 
 def split_conv2d(
@@ -108,11 +108,9 @@ def split_conv2d(
     >>> bittwin.split_conv2d(x, w, None, bittwin.readout(256, bits=10), x_bits=10)
     array([[[[130]]]], dtype=int16)
     """
-    x_lo, x_hi = split_codes(x, x_bits)
+    products = partial(conv2d_accumulate, overflow=overflow, x_bits=8, **geometry)
     rule = split_rule(requant, low_bits, high_rounding)
-    low = conv2d_accumulate(x_lo, weight, bias, overflow=overflow, x_bits=8, **geometry)
-    high = conv2d_accumulate(x_hi, weight, None, overflow=overflow, x_bits=8, **geometry)
-    return add_parts(low, high, bias_digital, requant, rule, axis=1)
+    return _two_rounds(products, x, x_bits, weight, bias, bias_digital, requant, rule, axis=1)
 
 
 def split_conv_transpose2d(
@@ -150,11 +148,25 @@ def split_conv_transpose2d(
     >>> bittwin.split_conv_transpose2d(x, w, None, bittwin.readout(256, bits=10), x_bits=10)
     array([[[[128, 128]]]], dtype=int16)
     """
-    x_lo, x_hi = split_codes(x, x_bits)
+    products = partial(conv_transpose2d_accumulate, overflow=overflow, x_bits=8, **geometry)
     rule = split_rule(requant, low_bits, high_rounding)
-    low = conv_transpose2d_accumulate(x_lo, weight, bias, overflow=overflow, x_bits=8, **geometry)
-    high = conv_transpose2d_accumulate(x_hi, weight, None, overflow=overflow, x_bits=8, **geometry)
-    return add_parts(low, high, bias_digital, requant, rule, axis=1)
+    return _two_rounds(products, x, x_bits, weight, bias, bias_digital, requant, rule, axis=1)
+
+
+def _two_rounds(
+    products: Callable[..., NDArray[np.int32]],
+    x: NDArray[Any],
+    x_bits: int,
+    weight: NDArray[Any],
+    bias: NDArray[np.int32] | None,
+    bias_digital: NDArray[np.int32] | None,
+    requant: Requant,
+    rule: _core.SplitRule,
+    axis: int,
+) -> NDArray[Any]:
+    x_lo, x_hi = split_codes(x, x_bits)
+    low, high = products(x_lo, weight, bias), products(x_hi, weight, None)
+    return add_parts(low, high, bias_digital, requant, rule, axis)
 
 
 def split_codes(x: NDArray[Any], x_bits: int) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -21,7 +21,7 @@ from bittwin._check import (
 from bittwin.bounds import AccumulatorBound
 from bittwin.errors import NetworkError
 from bittwin.functional import OVERFLOWS, accumulate, requantize
-from bittwin.network.base import Layer, as_codes, code_width, config_name, frozen
+from bittwin.network.base import Layer, as_codes, code_width, frozen
 from bittwin.requant import Requant
 
 
@@ -46,6 +46,7 @@ class ArrayLayer(Layer):
     x_signed: bool = False
     overflow: str = "refuse"
 
+    optional_arrays: ClassVar[tuple[str, ...]] = ("bias",)
     weight_axes: ClassVar[int] = 2
     out_axis: ClassVar[int] = 0  # of the weight
     channel_axis: ClassVar[int] = -1  # of the accumulator
@@ -98,13 +99,13 @@ class ArrayLayer(Layer):
 
     def accumulate(self, x: NDArray[Any]) -> NDArray[np.int32]:
         """The INT32 accumulators of a batch."""
-        return self._products(self._codes(x))
+        return self._products(self._codes(x), self.bias)
 
     def _codes(self, x: Any) -> NDArray[Any]:
         """The batch as the array sees it: checked, and padded where padding is not zeros."""
         return as_codes(x, self.x_bits, self.x_signed)
 
-    def _products(self, codes: NDArray[Any]) -> NDArray[np.int32]:
+    def _products(self, codes: NDArray[Any], bias: NDArray[np.int32] | None) -> NDArray[np.int32]:
         raise NotImplementedError
 
     def _wrap(self) -> dict[str, Any]:
@@ -134,22 +135,12 @@ class ArrayLayer(Layer):
 
     @classmethod
     def _parse(cls, settings: dict[str, Any]) -> dict[str, Any]:
-        parsed = {"bias": None, **settings}
+        parsed = dict(settings)
         parsed["requant"] = Requant.from_config(settings.get("requant"))
         for key, value in settings.items():
             if isinstance(value, list):
                 parsed[key] = tuple(value)
         return parsed
-
-    @classmethod
-    def from_config(cls, config: Any, arrays: Any) -> Any:
-        """Build the layer; the bias is optional among the arrays."""
-        # _parse supplies bias=None, which a given bias must override.
-        settings = {k: v for k, v in config.items() if k not in ("name", "kind")}
-        try:
-            return cls(config_name(config), **{**cls._parse(settings), **arrays})
-        except (TypeError, ValueError) as error:
-            raise NetworkError(f"layer {config.get('name')!r}: {error}") from None
 
     def describe(self) -> str:
         """Weight shape and rule."""
@@ -163,8 +154,8 @@ class Linear(ArrayLayer):
 
     kind: ClassVar[str] = "linear"
 
-    def _products(self, codes: NDArray[Any]) -> NDArray[np.int32]:
-        return accumulate(codes, self.weight, self.bias, **self._wrap())
+    def _products(self, codes: NDArray[Any], bias: NDArray[np.int32] | None) -> NDArray[np.int32]:
+        return accumulate(codes, self.weight, bias, **self._wrap())
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         """[in] -> [out]."""

@@ -29,6 +29,8 @@ class Layer(ABC):
     name: str
     kind: ClassVar[str]
     """Word that names the operator in files."""
+    optional_arrays: ClassVar[tuple[str, ...]] = ()
+    """Arrays that a file may leave out: None then."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name or not self.name.isprintable():
@@ -67,7 +69,8 @@ class Layer(ABC):
         """Build the layer from `to_config` and `arrays`; anything unknown or impossible is refused."""
         settings = {k: v for k, v in config.items() if k not in ("name", "kind")}
         try:
-            return cls(config_name(config), **arrays, **cls._parse(settings))
+            given = {**dict.fromkeys(cls.optional_arrays), **arrays}
+            return cls(config_name(config), **given, **cls._parse(settings))
         except (TypeError, ValueError) as error:
             raise NetworkError(f"layer {config.get('name')!r}: {error}") from None
 

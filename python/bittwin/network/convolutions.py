@@ -54,12 +54,12 @@ class Conv2d(ArrayLayer):
         around = ((0, 0), (0, 0), (top, bottom), (left, right))
         return np.pad(codes, around, constant_values=self.pad_value)
 
-    def _products(self, codes: NDArray[Any]) -> NDArray[np.int32]:
+    def _products(self, codes: NDArray[Any], bias: NDArray[np.int32] | None) -> NDArray[np.int32]:
         sizes = _sizes(self)
         if self.pad_value:
             sizes["padding"] = 0
         return conv2d_accumulate(
-            codes, self.weight, self.bias, groups=self.groups, **sizes, **self._wrap()
+            codes, self.weight, bias, groups=self.groups, **sizes, **self._wrap()
         )
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -95,11 +95,11 @@ class ConvTranspose2d(ArrayLayer):
         columns: NDArray[Any] = by_output.reshape(self.out_channels, math.prod(by_output.shape[1:]))
         return columns
 
-    def _products(self, codes: NDArray[Any]) -> NDArray[np.int32]:
+    def _products(self, codes: NDArray[Any], bias: NDArray[np.int32] | None) -> NDArray[np.int32]:
         return conv_transpose2d_accumulate(
             codes,
             self.weight,
-            self.bias,
+            bias,
             output_padding=self.output_padding,
             **_sizes(self),
             **self._wrap(),

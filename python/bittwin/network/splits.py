@@ -56,17 +56,7 @@ class SplitRounds(ArrayLayer):
     def accumulate_parts(self, x: NDArray[Any]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """The accumulators of the low round, bias included, and of the high round, without."""
         x_lo, x_hi = split_codes(self._codes(x), self.x_bits)
-        return self._products(x_lo), self._high_products(x_hi)
-
-    def _high_products(self, codes: NDArray[Any]) -> NDArray[np.int32]:
-        acc = self._products(codes)
-        if self.bias is None:
-            return acc
-        # The bias belongs to the low round only; int32 wraps both ways, so this is exact.
-        axis = [1] * acc.ndim
-        axis[self.channel_axis] = -1
-        without: NDArray[np.int32] = acc - self.bias.reshape(axis)
-        return without
+        return self._products(x_lo, self.bias), self._products(x_hi, None)
 
     def _wrap(self) -> dict[str, Any]:
         return {"overflow": "wrap32", "x_bits": 8}

@@ -115,6 +115,12 @@ def _exponents(exponent: PerChannel) -> tuple[int, ...]:
     return tuple(integer("exponent", e, -31, 30) for e in _tuple(exponent))
 
 
+def _both_ways(exponent: PerChannel) -> tuple[list[int], list[int]]:
+    """An exponent as a left shift before the product and a right shift after it."""
+    e = _exponents(exponent)
+    return [max(v, 0) for v in e], [max(-v, 0) for v in e]
+
+
 def bm1684(
     shift: PerChannel, *, zero_point: int = 0, bits: int = 8, signed: bool = True
 ) -> Requant:
@@ -242,8 +248,7 @@ def tflite_classic(
     >>> requantize(np.array([1000, -1000], np.int32), requant.tflite_classic(1493354624, -6))
     array([ 11, -11], dtype=int8)
     """
-    e = _exponents(exponent)
-    lsh, shift = [max(v, 0) for v in e], [max(-v, 0) for v in e]
+    lsh, shift = _both_ways(exponent)
     return _high_product("tflite_classic", multiplier, lsh, shift, "half_away", zero_point, bits)
 
 
@@ -259,8 +264,7 @@ def litert_ruy(
     >>> requantize(np.array([32, -32], np.int32), requant.litert_ruy(1 << 30, -5))
     array([1, 0], dtype=int8)
     """
-    e = _exponents(exponent)
-    lsh, shift = [max(v, 0) for v in e], [max(-v, 0) for v in e]
+    lsh, shift = _both_ways(exponent)
     return _high_product("litert_ruy", multiplier, lsh, shift, "half_up", zero_point, bits)
 
 
