@@ -13,7 +13,7 @@ from bittwin._check import one_of
 from bittwin.nn.cache import PreparedCache
 from bittwin.nn.config import QATConfig
 from bittwin.nn.device import device_forward
-from bittwin.nn.forward import code_dtype
+from bittwin.nn.forward import code_dtype, forward, refuse_nan
 from bittwin.nn.function import QuantizedLayer, quantized_layer
 from bittwin.nn.noise import NoiseHook
 from bittwin.nn.prepared import Prepared
@@ -22,8 +22,6 @@ from bittwin.nn.spec import LayerSpec, scaled_spec
 
 #: Devices on which the integers are exact: kernels on the CPU, float64 products on CUDA.
 DEVICES = ("cpu", "cuda")
-
-
 #: Settings that calibrated scales depend on.
 CALIBRATED_FOR = (
     "x_bits",
@@ -114,11 +112,7 @@ class QuantizedModule(torch.nn.Module):
         # Plain attributes that a compiled graph can guard on: it must not look into config or buffers.
         config = self._config
         self._spec_text = self.layer_spec().to_json()
-        fixed = None not in (
-            config.codes_per_unit_x,
-            config.codes_per_unit_w,
-            config.codes_per_unit_y,
-        )
+        fixed = None not in config.fixed_scales
         steps = self.scales.steps
         self._settled = steps, _version(steps)
         done = 0 if steps.is_meta else int(steps)
@@ -193,21 +187,23 @@ class QuantizedModule(torch.nn.Module):
         if self._config.mode == "float":
             return self.float_forward(x)
         kind = x.device.type
-        if kind not in DEVICES or self.weight.device != x.device:
+        weight, bias = self.weight, self.bias  # once: a parametrization computes them at every look
+        if kind not in DEVICES or weight.device != x.device:
             raise TypeError(
                 f"layer {self._layer_name!r}: found input on {x.device} and weight on "
-                f"{self.weight.device}, wanted both on one {one_of(DEVICES)} device"
+                f"{weight.device}, wanted both on one {one_of(DEVICES)} device"
             )
         if x.dtype != torch.float32:
             x = self._to_float32(x)
         with torch.autocast(kind, enabled=False):
-            return self._quantized_forward(x)
+            return self._quantized_forward(x, weight, bias)
 
-    def _quantized_forward(self, x: torch.Tensor) -> torch.Tensor:
+    def _quantized_forward(
+        self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
+    ) -> torch.Tensor:
         compiling = torch.compiler.is_compiling()
         if self.training and (self._calibrating if compiling else self.calibrating):
             self._calibrate(x)
-        weight, bias = self.weight, self.bias  # once: a parametrization computes them at every look
         if weight.dtype != torch.float32:
             raise TypeError(
                 f"layer {self._layer_name!r}: found weight {weight.dtype}, wanted torch.float32"
@@ -232,6 +228,9 @@ class QuantizedModule(torch.nn.Module):
         noise: NoiseHook | None,
     ) -> torch.Tensor:
         prepared = self._cache.get(self.spec, weight, bias)
+        tensors = (images, weight) if bias is None else (images, weight, bias)
+        if not (torch.is_grad_enabled() and any(t.requires_grad for t in tensors)):
+            return forward(prepared, images.detach(), masks=False, noise=noise)[0]
         y: torch.Tensor = QuantizedLayer.apply(images, weight, bias, prepared, noise)  # type: ignore[no-untyped-call]
         return y
 
@@ -263,8 +262,7 @@ class QuantizedModule(torch.nn.Module):
             codes.numpy(),
             None,
         )
-        if image >= 0:
-            raise ValueError(f"layer {spec.name!r}: found NaN in the input, wanted real numbers")
+        refuse_nan(spec, image >= 0)
         return codes.reshape(x.shape)
 
     # -- housekeeping -------------------------------------------------------------------------

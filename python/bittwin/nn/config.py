@@ -114,12 +114,17 @@ class QATConfig:
             raise TypeError(f"noise_in_eval: found {self.noise_in_eval!r}, wanted True or False")
         self._check_fixed_gain()
 
+    @property
+    def fixed_scales(self) -> tuple[float | None, float | None, float | None]:
+        """Codes per real unit of x, weight and y; None where they are calibrated."""
+        return self.codes_per_unit_x, self.codes_per_unit_w, self.codes_per_unit_y
+
     def _plain_integer(self, name: str, low: int, high: int) -> None:
         # A plain int also where numpy's was given: specs go through JSON.
         object.__setattr__(self, name, integer(name, getattr(self, name), low, high))
 
     def _check_fixed_gain(self) -> None:
-        x, w, y = self.codes_per_unit_x, self.codes_per_unit_w, self.codes_per_unit_y
+        x, w, y = self.fixed_scales
         if x is None or w is None or y is None:
             return
         try:

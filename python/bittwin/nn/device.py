@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 
 from bittwin.nn.backward import gradients
 from bittwin.nn.bits import Compact, compact, expand, pack
-from bittwin.nn.forward import Saved, code_dtype
+from bittwin.nn.forward import Saved, code_dtype, refuse_nan
 from bittwin.nn.noise import NoiseHook
 from bittwin.nn.prepared import Prepared, prepare
 from bittwin.nn.spec import LayerSpec
@@ -51,8 +51,7 @@ def device_forward(
         raise TypeError(
             f"layer {spec.name!r}: found input on {x.device} and weight on {weight.device}, wanted one device"
         )
-    if bool(torch.isnan(x.detach()).any()):
-        raise ValueError(f"layer {spec.name!r}: found NaN in the input, wanted real numbers")
+    refuse_nan(spec, bool(torch.isnan(x.detach()).any()))
     y: torch.Tensor = _DeviceLayer.apply(x, weight, bias, spec)  # type: ignore[no-untyped-call]
     return y
 

@@ -62,9 +62,22 @@ def code_dtype(spec: LayerSpec) -> torch.dtype:
     return torch.uint8 if spec.x_bits == 8 and not spec.x_signed else torch.int16
 
 
+def bit_bytes(count: int) -> int:
+    """Bytes for `count` bits, and one to spare: tracing takes sizes of 0 and 1 for constants."""
+    return (count + 7) // 8 + 1
+
+
 def empty_bits(count: int) -> torch.Tensor:
-    """Room for `count` bits, and a byte to spare: tracing takes sizes of 0 and 1 for constants."""
-    return torch.zeros((count + 7) // 8 + 1, dtype=torch.uint8)
+    """Room for `count` bits."""
+    return torch.zeros(bit_bytes(count), dtype=torch.uint8)
+
+
+def result_format(x: torch.Tensor) -> torch.memory_format:
+    """Memory format of y for x: channels-last only where x is that and nothing else."""
+    channels_last = x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last)
+    return (
+        torch.channels_last if channels_last and not x.is_contiguous() else torch.contiguous_format
+    )
 
 
 def forward(
@@ -82,13 +95,8 @@ def forward(
         y, float32, in x's memory format, and what the backward pass needs.
     """
     spec = prepared.spec
-    channels_last = x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last)
-    y = torch.empty(
-        output_shape(spec, x.shape, prepared.weight_codes.shape),
-        memory_format=torch.channels_last
-        if channels_last and not x.is_contiguous()
-        else torch.contiguous_format,
-    )
+    shape = output_shape(spec, x.shape, prepared.weight_codes.shape)
+    y = torch.empty(shape, memory_format=result_format(x))
     codes = torch.empty(code_shape(spec, x.shape), dtype=code_dtype(spec))
     x_bits = empty_bits(x.numel()) if masks else None
     y_bits = empty_bits(y.numel()) if masks else None
@@ -108,8 +116,9 @@ def _view(bits: torch.Tensor | None) -> NDArray[Any] | None:
     return None if bits is None else bits.numpy()
 
 
-def _refuse_nan(spec: LayerSpec, image: int) -> None:
-    if image >= 0:
+def refuse_nan(spec: LayerSpec, found: bool) -> None:
+    """NaN has no code."""
+    if found:
         raise ValueError(f"layer {spec.name!r}: found NaN in the input, wanted real numbers")
 
 
@@ -143,7 +152,7 @@ def _fused(
         _view(y_bits),
         _view(low_bits),
     )
-    _refuse_nan(spec, image)
+    refuse_nan(spec, image >= 0)
     return x_all, y_all, low_all
 
 
@@ -171,7 +180,7 @@ def _with_noise(
         inner.numpy(),
         _view(x_bits),
     )
-    _refuse_nan(spec, image)
+    refuse_nan(spec, image >= 0)
     if spec.framed:
         codes[:, :, top : top + x.shape[2], left : left + x.shape[3]] = inner
     acc, acc_high = accumulators(prepared, codes.numpy())

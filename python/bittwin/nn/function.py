@@ -14,7 +14,15 @@ from torch.autograd.function import once_differentiable
 
 from bittwin.nn.backward import gradients
 from bittwin.nn.bits import Compact, compact, expand
-from bittwin.nn.forward import Saved, code_dtype, code_shape, forward, output_shape
+from bittwin.nn.forward import (
+    Saved,
+    bit_bytes,
+    code_dtype,
+    code_shape,
+    forward,
+    output_shape,
+    result_format,
+)
 from bittwin.nn.noise import NoiseHook
 from bittwin.nn.prepared import Prepared, prepare
 from bittwin.nn.spec import LayerSpec, scaled_spec, spec_from_json
@@ -95,7 +103,7 @@ def _spec(text: str, scales: torch.Tensor) -> LayerSpec:
 
 
 def _ones(count: int) -> torch.Tensor:
-    return torch.full(((count + 7) // 8 + 1,), 255, dtype=torch.uint8)
+    return torch.full((bit_bytes(count),), 255, dtype=torch.uint8)
 
 
 @quantized_layer.register_fake
@@ -107,17 +115,10 @@ def _(
     spec: str,
 ) -> tuple[torch.Tensor, ...]:
     layer: LayerSpec = spec_from_json(spec)
-    y = x.new_empty(output_shape(layer, x.shape, weight.shape))
-    if (
-        x.dim() == 4
-        and x.is_contiguous(memory_format=torch.channels_last)
-        and not x.is_contiguous()
-    ):
-        y = y.to(memory_format=torch.channels_last)
+    y = x.new_empty(output_shape(layer, x.shape, weight.shape)).to(memory_format=result_format(x))
     codes = x.new_empty(code_shape(layer, x.shape), dtype=code_dtype(layer))
-    bits = [
-        x.new_empty((n + 7) // 8 + 1, dtype=torch.uint8) for n in (x.numel(), y.numel(), y.numel())
-    ]
+    counts = (x.numel(), y.numel(), y.numel())
+    bits = [x.new_empty(bit_bytes(n), dtype=torch.uint8) for n in counts]
     return y, codes, bits[0], bits[1], bits[2]
 
 

@@ -31,20 +31,18 @@ class Scales(torch.nn.Module):
 
     def __init__(self, config: QATConfig) -> None:
         super().__init__()
-        fixed = (config.codes_per_unit_x, config.codes_per_unit_w, config.codes_per_unit_y)
-        self._start = tuple(value or 0.0 for value in fixed)
+        self._start = tuple(value or 0.0 for value in config.fixed_scales)
         self.register_buffer("codes_per_unit", torch.tensor(self._start, dtype=torch.float64))
         self.register_buffer("maxima", torch.zeros(3, dtype=torch.float64))
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     def adopt(self, config: QATConfig) -> bool:
         """Put the config's fixed scales in force; says whether one of them had another value."""
-        fixed = (config.codes_per_unit_x, config.codes_per_unit_w, config.codes_per_unit_y)
-        self._start = tuple(value or 0.0 for value in fixed)
+        self._start = tuple(value or 0.0 for value in config.fixed_scales)
         if self.codes_per_unit.is_meta:
             return False
         changed = False
-        for i, value in enumerate(fixed):
+        for i, value in enumerate(config.fixed_scales):
             if value is not None and float(self.codes_per_unit[i]) != value:
                 changed = changed or float(self.codes_per_unit[i]) != 0
                 with torch.no_grad():
@@ -100,7 +98,7 @@ class Scales(torch.nn.Module):
             self.codes_per_unit.copy_(torch.tensor([x_scale, w_scale, y_scale]))
 
     def _refuse_useless(self, config: QATConfig, layer: str, maxima: list[float]) -> None:
-        fixed = (config.codes_per_unit_x, config.codes_per_unit_w, config.codes_per_unit_y)
+        fixed = config.fixed_scales
         for tensor, axis, value, given in zip(TENSORS, "xwy", maxima, fixed, strict=True):
             if given is not None or SMALLEST <= value <= LARGEST:
                 continue
