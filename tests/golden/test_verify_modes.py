@@ -297,3 +297,8 @@ def test_no_more_rows_are_read_at_once_than_a_block_and_its_neighbours(monkeypat
     assert not case.verify(block=5).equal
     assert len(rows) > 100
     assert max(rows) == 5 + 2
+
+
+def test_what_is_no_dump_is_refused_by_name() -> None:
+    with pytest.raises(TypeError, match="dump: found int, wanted a Dump or a folder's path"):
+        verify(3)  # type: ignore[arg-type]

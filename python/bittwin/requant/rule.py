@@ -147,11 +147,6 @@ class Requant:
         return max(len(self.lsh), len(self.multiplier), len(self.shift1), len(self.shift2))
 
     @property
-    def is_f32(self) -> bool:
-        """Whether this is the float32 rule of the training tool."""
-        return self.scale_product is not None
-
-    @property
     def bits(self) -> int:
         """Width of the output code in bits (8 for -128..127 and for 0..255)."""
         return max(self.hi.bit_length(), (~self.lo if self.lo < 0 else 0).bit_length()) + (

@@ -26,9 +26,10 @@ from bittwin.golden.check.results import (
 from bittwin.golden.check.run import Run, run_free, run_teacher_forced
 from bittwin.golden.check.selection import check_frames, row_range, select_layers
 from bittwin.golden.check.simulate import Simulator
+from bittwin.golden.dump import Dump
 
 if TYPE_CHECKING:
-    from bittwin.golden.dump import Dump, DumpLayer
+    from bittwin.golden.dump import DumpLayer
 
 Progress = Callable[[int, int], None]
 
@@ -64,6 +65,7 @@ def verify(
         The comparison; ``equal`` is True when every compared code is equal.
 
     Raises:
+        TypeError: dump is neither a dump nor a path.
         DumpError: a file of the dump is bad, or it holds nothing that could be compared.
         ValueError: no such layer, rule or frame; a measured file that does not fit.
     """
@@ -71,6 +73,8 @@ def verify(
         from bittwin.golden.reading.reader import read_dump
 
         dump = read_dump(dump)
+    if not isinstance(dump, Dump):
+        raise TypeError(f"dump: found {type(dump).__name__}, wanted a Dump or a folder's path")
     if block is not None and block < 1:
         raise ValueError(f"block: found {block}, wanted at least 1")
     chosen = select_layers(dump, layers)
