@@ -301,4 +301,4 @@ def test_no_more_rows_are_read_at_once_than_a_block_and_its_neighbours(monkeypat
 
 def test_what_is_no_dump_is_refused_by_name() -> None:
     with pytest.raises(TypeError, match="dump: found int, wanted a Dump or a folder's path"):
-        verify(3)  # type: ignore[arg-type]
+        bittwin.verify(3)  # type: ignore[arg-type]
