@@ -11,6 +11,7 @@
 #include <string>
 
 #include "kernels/kernels.h"
+#include "kernels/loops.h"
 
 namespace bittwin {
 
@@ -60,6 +61,16 @@ inline WeightType weight_type(const py::array& w) {
   return WeightType::s16;
 }
 
+inline OutputType output_type(const py::array& out) {
+  if (py::isinstance<py::array_t<int8_t>>(out)) return OutputType::s8;
+  if (py::isinstance<py::array_t<uint8_t>>(out)) return OutputType::u8;
+  if (py::isinstance<py::array_t<int16_t>>(out)) return OutputType::s16;
+  if (py::isinstance<py::array_t<uint16_t>>(out)) return OutputType::u16;
+  if (py::isinstance<py::array_t<int32_t>>(out)) return OutputType::s32;
+  require(py::isinstance<py::array_t<float>>(out), "out has the wrong dtype");
+  return OutputType::f32;
+}
+
 // Calls f with a pointer to the elements of an output-code array.
 template <typename F>
 auto visit_codes(py::array& out, F&& f) {
@@ -72,11 +83,12 @@ auto visit_codes(py::array& out, F&& f) {
   return f(static_cast<int32_t*>(out.mutable_data()));
 }
 
-void bind_array_products(py::module_& m);
+void bind_products(py::module_& m);
 void bind_requantize(py::module_& m);
 void bind_elementwise(py::module_& m);
 void bind_qat(py::module_& m);
 void bind_kernels(py::module_& m);
 void bind_text(py::module_& m);
+void bind_threads(py::module_& m);
 
 }  // namespace bittwin

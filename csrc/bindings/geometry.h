@@ -26,12 +26,13 @@ inline bool usable(const Geometry& g) {
 }
 
 // What both convolutions share; x is [N, C, H, W].
-inline ConvShape input_shape(const std::array<int64_t, 4>& x, const py::array& w, const Geometry& g) {
-  require(w.ndim() == 4 && usable(g), "conv: bad geometry");
-  require(w.shape(2) >= 1 && w.shape(3) >= 1, "conv: empty kernel");
+inline ConvShape input_shape(const std::array<int64_t, 4>& x, const std::vector<py::ssize_t>& w,
+                             const Geometry& g) {
+  require(w.size() == 4 && usable(g), "conv: bad geometry");
+  require(w[2] >= 1 && w[3] >= 1, "conv: empty kernel");
   ConvShape s{};
   s.batch = x[0], s.in_channels = x[1], s.in_h = x[2], s.in_w = x[3];
-  s.kernel_h = w.shape(2), s.kernel_w = w.shape(3);
+  s.kernel_h = w[2], s.kernel_w = w[3];
   s.stride_h = g.stride[0], s.stride_w = g.stride[1];
   s.pad_top = g.padding[0], s.pad_left = g.padding[1];
   s.dilation_h = g.dilation[0], s.dilation_w = g.dilation[1];
@@ -39,10 +40,11 @@ inline ConvShape input_shape(const std::array<int64_t, 4>& x, const py::array& w
   return s;
 }
 
-inline ConvShape conv2d_shape(const std::array<int64_t, 4>& x, const py::array& w, const Geometry& g) {
+inline ConvShape conv2d_shape(const std::array<int64_t, 4>& x, const std::vector<py::ssize_t>& w,
+                              const Geometry& g) {
   ConvShape s = input_shape(x, w, g);
-  require(s.in_channels == w.shape(1) * g.groups && w.shape(0) % g.groups == 0, "conv2d: bad groups");
-  s.out_channels = w.shape(0);
+  require(s.in_channels == w[1] * g.groups && w[0] % g.groups == 0, "conv2d: bad groups");
+  s.out_channels = w[0];
   const int64_t span_h = s.in_h + g.padding[0] + g.padding[2] - (s.kernel_h - 1) * s.dilation_h - 1;
   const int64_t span_w = s.in_w + g.padding[1] + g.padding[3] - (s.kernel_w - 1) * s.dilation_w - 1;
   require(span_h >= 0 && span_w >= 0, "conv2d: the kernel is larger than the padded input");
@@ -51,10 +53,11 @@ inline ConvShape conv2d_shape(const std::array<int64_t, 4>& x, const py::array& 
   return s;
 }
 
-inline ConvShape conv_transpose2d_shape(const std::array<int64_t, 4>& x, const py::array& w, const Geometry& g) {
+inline ConvShape conv_transpose2d_shape(const std::array<int64_t, 4>& x, const std::vector<py::ssize_t>& w,
+                                        const Geometry& g) {
   ConvShape s = input_shape(x, w, g);
-  require(s.in_channels == w.shape(0) && g.groups == 1, "conv_transpose2d: shapes do not match");
-  s.out_channels = w.shape(1);
+  require(s.in_channels == w[0] && g.groups == 1, "conv_transpose2d: shapes do not match");
+  s.out_channels = w[1];
   s.out_h = (s.in_h - 1) * s.stride_h + (s.kernel_h - 1) * s.dilation_h + 1 + g.output_padding[0] - g.padding[0] -
             g.padding[2];
   s.out_w = (s.in_w - 1) * s.stride_w + (s.kernel_w - 1) * s.dilation_w + 1 + g.output_padding[1] - g.padding[1] -

@@ -2,16 +2,21 @@
 // Requantizer objects and the loops that apply them.
 #include <pybind11/stl.h>
 
+#include <algorithm>
+#include <memory>
+#include <vector>
+
 #include "bindings/arrays.h"
-#include "kernels/requantizer.h"
+#include "bindings/rules.h"
+#include "kernels/loops.h"
 
 namespace bittwin {
 namespace {
 
-Requantizer make_two_stage(const std::vector<int>& lsh, const std::vector<int64_t>& multiplier,
-                           const std::vector<int>& shift1, int rounding1, int middle, int64_t middle_lo,
-                           int64_t middle_hi, const std::vector<int>& shift2, int rounding2, int64_t zero_point,
-                           int64_t lo, int64_t hi, int store) {
+std::unique_ptr<PreparedRule> make_two_stage(const std::vector<int>& lsh, const std::vector<int64_t>& multiplier,
+                                             const std::vector<int>& shift1, int rounding1, int middle,
+                                             int64_t middle_lo, int64_t middle_hi, const std::vector<int>& shift2,
+                                             int rounding2, int64_t zero_point, int64_t lo, int64_t hi, int store) {
   const size_t channels = lsh.size();
   require(channels >= 1 && multiplier.size() == channels && shift1.size() == channels && shift2.size() == channels,
           "requantizer: parameter lists differ in length");
@@ -41,10 +46,11 @@ Requantizer make_two_stage(const std::vector<int>& lsh, const std::vector<int64_
     p.store = static_cast<Store>(store);
     rule.stages.push_back(p);
   }
-  return rule;
+  return std::make_unique<PreparedRule>(std::move(rule));
 }
 
-Requantizer make_half_even_f32(float scale_product, float codes_per_unit, int64_t lo, int64_t hi) {
+std::unique_ptr<PreparedRule> make_half_even_f32(float scale_product, float codes_per_unit, int64_t lo,
+                                                 int64_t hi) {
   require(scale_product > 0.0F && codes_per_unit > 0.0F && lo <= hi, "half_even_f32: scales must be positive");
   Requantizer rule;
   rule.stages.resize(1);
@@ -52,27 +58,70 @@ Requantizer make_half_even_f32(float scale_product, float codes_per_unit, int64_
   rule.stages[0].hi = hi;
   rule.scale_product = scale_product;
   rule.codes_per_unit = codes_per_unit;
-  return rule;
+  return std::make_unique<PreparedRule>(std::move(rule));
+}
+
+// The channels of a rule as rules of their own.
+std::vector<RequantPlan> plans_by_channel(const Requantizer& rule) {
+  const RequantPlan all = requant_plan(rule);
+  std::vector<RequantPlan> plans;
+  for (const ChannelPlan& c : all.channels) {
+    plans.push_back(all);
+    plans.back().channels.assign(1, c);
+  }
+  return plans;
+}
+
+// Loops of the active kernel over the layout; the reference where it has none.
+template <typename Y>
+LshOverflow requantize_blocks(const int32_t* acc, const int32_t* high, Y* out, OutputType type,
+                              const CodeLayout& layout, const RequantPlan& plan, const Loops* loops) {
+  if (loops == nullptr) return requantize_ref(acc, high, out, layout, *plan.rule);
+  constexpr int64_t kRun = 4096;
+  const int64_t channels = plan.rule->channels();
+  const bool rows = channels > 1 && layout.inner == 1;  // channels side by side
+  const int64_t run = rows ? layout.channels : layout.inner;
+  std::vector<int32_t> codes(static_cast<size_t>(std::min(kRun, std::max<int64_t>(run, 1))));
+  std::vector<RequantPlan> own;  // one plan per channel where channels come in runs
+  if (channels > 1 && !rows) own = plans_by_channel(*plan.rule);
+  const int64_t count = layout.outer * layout.channels * layout.inner;
+  for (int64_t i = 0; i < count;) {
+    const int64_t in_run = i % run;
+    const int64_t n = std::min(run - in_run, kRun);
+    const int32_t* h = high != nullptr ? high + i : nullptr;
+    const auto channel = static_cast<size_t>(own.empty() ? 0 : i / layout.inner % layout.channels);
+    const bool fits =
+        rows ? loops->requantize_channels(plan, in_run, acc + i, h, n, codes.data(), nullptr)
+             : loops->requantize(own.empty() ? plan : own[channel], acc + i, h, n, codes.data(), nullptr);
+    if (!fits) {
+      const auto& stages = plan.rule->stages;
+      for (int64_t k = i; k < i + n; ++k) {
+        const size_t c = rows ? static_cast<size_t>(k % layout.channels) : channel;
+        if (!fits_after_lsh(acc[k], stages[c].lsh)) return {k, acc[k], stages[c].lsh};
+      }
+    }
+    loops->store({codes.data(), 1, n, n, out + i, n, type, 1.0F});
+    i += n;
+  }
+  return {};
 }
 
 // Throws for the accumulator that acc << lsh would push out of int32; nothing is clipped silently.
 void requantize_into(const py::array& acc, const std::optional<py::array>& high, py::array& out, int64_t outer,
-                     int64_t channels, int64_t inner, const Requantizer& rule) {
+                     int64_t channels, int64_t inner, const PreparedRule& rule) {
   const int32_t* a = data_of<int32_t>(acc);
   require(outer >= 0 && channels >= 0 && inner >= 0 && outer * channels * inner == acc.size(),
           "requantize: layout");
   require(out.size() == acc.size(), "requantize: out has another size");
   require(rule.channels() == 1 || rule.channels() == channels, "requantize: channels do not match");
   const int32_t* h = optional_s32(high, acc.size());
+  const OutputType type = output_type(out);
+  const Loops* loops = active_kernel().loops();
   const LshOverflow bad = visit_codes(out, [&](auto* codes) {
     const py::gil_scoped_release release;
-    return requantize_ref(a, h, codes, {outer, channels, inner}, rule);
+    return requantize_blocks(a, h, codes, type, {outer, channels, inner}, rule.plan, loops);
   });
-  if (bad.index >= 0) {
-    throw py::value_error("requantize: accumulator " + std::to_string(bad.acc) + " (element " +
-                          std::to_string(bad.index) + ") shifted left by lsh = " + std::to_string(bad.lsh) +
-                          " leaves int32; wanted a result in -2147483648..2147483647");
-  }
+  refuse_overflow(bad);
 }
 
 SplitRule make_split(std::optional<std::pair<int64_t, int64_t>> low_limits, int log2_gain, float whole_gain,
@@ -94,7 +143,8 @@ SplitRule make_split(std::optional<std::pair<int64_t, int64_t>> low_limits, int 
 
 void split_requantize_into(const py::array& acc_low, const py::array& acc_high,
                            const std::optional<py::array>& bias_digital, py::array& out, int64_t outer,
-                           int64_t channels, int64_t inner, const Requantizer& rule, const SplitRule& split) {
+                           int64_t channels, int64_t inner, const PreparedRule& prepared, const SplitRule& split) {
+  const Requantizer& rule = prepared.rule;
   const int32_t* low = data_of<int32_t>(acc_low);
   const int32_t* high = data_of<int32_t>(acc_high);
   require(outer >= 0 && channels >= 0 && inner >= 0 && outer * channels * inner == acc_low.size(), "split: layout");
@@ -110,7 +160,7 @@ void split_requantize_into(const py::array& acc_low, const py::array& acc_high,
 }  // namespace
 
 void bind_requantize(py::module_& m) {
-  py::class_<Requantizer>(m, "Requantizer").def_property_readonly("channels", &Requantizer::channels);
+  py::class_<PreparedRule>(m, "Requantizer").def_property_readonly("channels", &PreparedRule::channels);
   m.def("two_stage", &make_two_stage, py::arg("lsh"), py::arg("multiplier"), py::arg("shift1"),
         py::arg("rounding1"), py::arg("middle"), py::arg("middle_lo"), py::arg("middle_hi"), py::arg("shift2"),
         py::arg("rounding2"), py::arg("zero_point"), py::arg("lo"), py::arg("hi"), py::arg("store"));

@@ -5,9 +5,41 @@
 #include <stdexcept>
 
 #include "kernels/kernels.h"
+#include "kernels/loops.h"
 
 namespace bittwin {
 namespace {
+
+const char* always_available() {
+  return nullptr;
+}
+
+const Loops* no_loops() {
+  return nullptr;
+}
+
+#if defined(__x86_64__) && defined(__GNUC__)
+const char* avx2_unavailable() {
+  if (avx2_loops() == nullptr) return "this build has no such loops";
+  return __builtin_cpu_supports("avx2") ? nullptr : "the CPU has no AVX2";
+}
+
+const char* avx512vnni_unavailable() {
+  if (avx512vnni_loops() == nullptr) return "this build has no such loops";
+  const bool base = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                    __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  if (!base) return "the CPU has no AVX512 (F, BW, DQ, VL)";
+  return __builtin_cpu_supports("avx512vnni") ? nullptr : "the CPU has no AVX512-VNNI";
+}
+#else
+const char* avx2_unavailable() {
+  return "made for x86-64 with GCC or Clang";
+}
+
+const char* avx512vnni_unavailable() {
+  return "made for x86-64 with GCC or Clang";
+}
+#endif
 
 std::mutex mutex;
 const KernelSet* chosen = nullptr;  // guarded by mutex
@@ -34,7 +66,11 @@ const KernelSet& best() {
 }  // namespace
 
 const std::vector<KernelSet>& kernel_table() {
-  static const std::vector<KernelSet> table{ref_kernel_set()};
+  static const std::vector<KernelSet> table{
+      {"avx512vnni", "vpdpbusd and vpdpwssd, 512 bits", avx512vnni_unavailable, avx512vnni_loops},
+      {"avx2", "vpmaddwd on codes widened to int16, 256 bits", avx2_unavailable, avx2_loops},
+      {"ref", "plain C++, normative, any CPU", always_available, no_loops},
+  };
   return table;
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a kernel computes, and the table that picks one at run time.
 //
-// Contracts (all arrays dense, row-major; x codes and w codes are any of the listed types):
+// Contracts (x codes and w codes are any of the listed types; problem.h says how a caller asks):
 //   linear_xxyy_s32     acc[m,n] = bias[n] + sum_k x[m,k] * w[n,k]              (bias may be null)
 //   conv2d_xxyy_s32     NCHW input, OIHW weight, zeros outside the input
 //   conv_transpose2d    NCHW input, IOHW weight: every input pixel is scattered over the output
@@ -36,17 +36,15 @@ struct ConvShape {
   int64_t groups;
 };
 
-using LinearKernel = void (*)(const void* x, const void* w, const int32_t* bias, int32_t* acc, LinearShape);
-using ConvKernel = void (*)(const void* x, const void* w, const int32_t* bias, int32_t* acc, const ConvShape&);
+struct Loops;
 
 struct KernelSet {
   const char* name;
   const char* description;
   // nullptr when this CPU can run it, otherwise the reason why not.
   const char* (*unavailable)();
-  LinearKernel linear[kInputTypes][kWeightTypes];
-  ConvKernel conv2d[kInputTypes][kWeightTypes];
-  ConvKernel conv_transpose2d[kInputTypes][kWeightTypes];
+  // The hot loops of an instruction set; nullptr: the reference (see problem.h for what runs them).
+  const Loops* (*loops)();
 };
 
 // Best first, `ref` last.
@@ -56,7 +54,5 @@ const std::vector<KernelSet>& kernel_table();
 const KernelSet& active_kernel();
 // Makes `name` the active kernel (tests force each in turn); "" goes back to the rule above.
 void force_kernel(const std::string& name);
-
-KernelSet ref_kernel_set();
 
 }  // namespace bittwin

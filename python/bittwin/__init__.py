@@ -11,7 +11,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from bittwin import chips, cmodel, requant
+from bittwin import chips, cmodel, digital, requant, tables
 from bittwin.activation import clip, lookup, relu
 from bittwin.bounds import AccumulatorBound, accumulator_bound
 from bittwin.conv import (
@@ -25,6 +25,7 @@ from bittwin.functional import accumulate, linear, requantize
 from bittwin.kernel_info import active_kernel, kernels
 from bittwin.requant import Requant, half_even, half_even_f32, readout
 from bittwin.split import split_conv2d, split_conv_transpose2d, split_linear
+from bittwin.threads import get_num_threads, set_num_threads
 from bittwin.values import dequantize, quantize, quantize_bias
 
 if TYPE_CHECKING:
@@ -67,6 +68,8 @@ __all__ = [
     "conv_transpose2d",
     "conv_transpose2d_accumulate",
     "dequantize",
+    "digital",
+    "get_num_threads",
     "half_even",
     "half_even_f32",
     "kernels",
@@ -80,9 +83,11 @@ __all__ = [
     "relu",
     "requant",
     "requantize",
+    "set_num_threads",
     "split_conv2d",
     "split_conv_transpose2d",
     "split_linear",
+    "tables",
     "verify",
     "write_dump",
 ]

@@ -77,7 +77,9 @@ def conv2d_accumulate(
     if overflow == "refuse":
         prove_fits("conv2d", w.reshape(w.shape[0], math.prod(w.shape[1:])), b, low, high)
     geometry = _core.Geometry(strides, sides, dilations, (0, 0), count)
-    return _core.accumulate_conv2d(codes, w, b, geometry)
+    acc = np.empty(_core.conv_output_shape(False, codes.shape, w.shape, geometry), np.int32)
+    _core.conv(False, codes, w, b, geometry, False, 0, None, None, None, None, acc)
+    return acc
 
 
 def conv2d(
@@ -199,7 +201,9 @@ def conv_transpose2d_accumulate(
         products = w.shape[0] * w.shape[2] * w.shape[3]
         prove_fits("conv_transpose2d", columns.reshape(w.shape[1], products), b, low, high)
     geometry = _core.Geometry(strides, sides, dilations, extra, 1)
-    return _core.accumulate_conv_transpose2d(codes, w, b, geometry)
+    acc = np.empty(_core.conv_output_shape(True, codes.shape, w.shape, geometry), np.int32)
+    _core.conv(True, codes, w, b, geometry, False, 0, None, None, None, None, acc)
+    return acc
 
 
 def conv_transpose2d(

@@ -69,9 +69,9 @@ def accumulate(
     b = bias_array(bias, w.shape[0])
     if overflow == "refuse":
         prove_fits("linear", w, b, low, high)
-    rows = math.prod(codes.shape[:-1])
-    acc = _core.accumulate_linear(codes.reshape(rows, w.shape[1]), w, b)
-    return acc.reshape(*codes.shape[:-1], w.shape[0])
+    acc = np.empty((*codes.shape[:-1], w.shape[0]), np.int32)
+    _core.linear(codes, w, b, None, None, None, None, acc)
+    return acc
 
 
 def requantize(

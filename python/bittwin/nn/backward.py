@@ -133,8 +133,9 @@ def _weight_product(
         return (g.t() @ x).float()
     if spec.op == "conv2d":
         top, left, bottom, right = spec.padding
-        if not spec.framed:  # a framed layer's codes hold the padding already
-            x = F.pad(x, (left, right, top, bottom))
+        # A shifted layer pads with its shift, 0.0 but for a shift beyond the widest code.
+        pad = (spec.pad_code - spec.shift_codes) / spec.codes_per_unit_x
+        x = F.pad(x, (left, right, top, bottom), value=pad)
     else:
         g = _uncrop(spec, g)
     _, grad, _ = _conv_backward(spec, g, x, x.new_empty(tuple(weight_shape)), (False, True))

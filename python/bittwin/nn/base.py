@@ -255,14 +255,14 @@ class QuantizedModule(torch.nn.Module):
         spec = self.spec
         rows = x.detach().resolve_neg().reshape(-1, 1)
         codes = torch.empty(rows.shape, dtype=code_dtype(spec))
-        image, _ = _core.qat_quantize(
+        nan, _ = _core.qat_quantize(
             rows.numpy(),
             (spec.codes_per_unit_x, spec.shift_codes),
             spec.x_limits,
             codes.numpy(),
             None,
         )
-        refuse_nan(spec, image >= 0)
+        refuse_nan(spec, nan)
         return codes.reshape(x.shape)
 
     # -- housekeeping -------------------------------------------------------------------------

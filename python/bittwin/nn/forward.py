@@ -51,10 +51,7 @@ def output_shape(spec: LayerSpec, x: torch.Size, weight: torch.Size) -> tuple[in
 
 def code_shape(spec: LayerSpec, x: torch.Size) -> tuple[int, ...]:
     """Shape of the codes of x."""
-    if not spec.framed:
-        return tuple(x)
-    top, left, bottom, right = spec.padding
-    return x[0], x[1], x[2] + top + bottom, x[3] + left + right
+    return tuple(x)
 
 
 def code_dtype(spec: LayerSpec) -> torch.dtype:
@@ -96,7 +93,8 @@ def forward(
     """
     spec = prepared.spec
     shape = output_shape(spec, x.shape, prepared.weight_codes.shape)
-    y = torch.empty(shape, memory_format=result_format(x))
+    x = x.contiguous()
+    y = torch.empty(shape)
     codes = torch.empty(code_shape(spec, x.shape), dtype=code_dtype(spec))
     x_bits = empty_bits(x.numel()) if masks else None
     y_bits = empty_bits(y.numel()) if masks else None
@@ -133,16 +131,17 @@ def _fused(
     noise: NoiseHook | None,
 ) -> tuple[bool, bool, bool]:
     spec = prepared.spec
-    image, x_all, y_all, low_all = _core.qat_forward(
+    nan, x_all, y_all, low_all = _core.qat_forward(
         spec.op,
         x.numpy(),
         prepared.weight,
         prepared.bias,
         prepared.bias_digital,
         spec.geometry,
+        False,
         (spec.codes_per_unit_x, spec.shift_codes),
         spec.x_limits,
-        spec.pad_code if spec.framed else -1,
+        spec.pad_code if spec.op == "conv2d" else 0,
         spec.requant.core,
         spec.split_rule,
         spec.codes_per_unit_y,
@@ -152,7 +151,7 @@ def _fused(
         _view(y_bits),
         _view(low_bits),
     )
-    refuse_nan(spec, image >= 0)
+    refuse_nan(spec, nan)
     return x_all, y_all, low_all
 
 
@@ -168,21 +167,14 @@ def _with_noise(
 ) -> tuple[bool, bool, bool]:
     """The same in three steps, so that noise can stand between accumulator and requantiser."""
     spec = prepared.spec
-    inner = codes
-    if spec.framed:
-        top, left, _, _ = spec.padding
-        codes.fill_(spec.pad_code)
-        inner = torch.empty(x.shape, dtype=codes.dtype)
-    image, x_all = _core.qat_quantize(
+    nan, x_all = _core.qat_quantize(
         x.numpy(),
         (spec.codes_per_unit_x, spec.shift_codes),
         spec.x_limits,
-        inner.numpy(),
+        codes.numpy(),
         _view(x_bits),
     )
-    refuse_nan(spec, image >= 0)
-    if spec.framed:
-        codes[:, :, top : top + x.shape[2], left : left + x.shape[3]] = inner
+    refuse_nan(spec, nan)
     acc, acc_high = accumulators(prepared, codes.numpy())
     assert noise is not None
     noisy = noise(acc, layer=spec.name, gain=spec.gain)
@@ -228,12 +220,12 @@ def _products(
         return accumulate(codes, prepared.weight, bias, **common)
     sizes: dict[str, Any] = {
         "stride": spec.stride,
-        "padding": 0 if spec.framed else spec.padding,
+        "padding": spec.padding,
         "dilation": spec.dilation,
     }
     if spec.op == "conv2d":
         return conv2d_accumulate(
-            codes, prepared.weight, bias, groups=spec.groups, **sizes, **common
+            codes, prepared.weight, bias, groups=spec.groups, pad_value=spec.pad_code, **sizes, **common
         )
     return conv_transpose2d_accumulate(
         codes, prepared.weight, bias, output_padding=spec.output_padding, **sizes, **common

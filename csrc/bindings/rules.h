@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// Requantisers as Python holds them: the rule, and what loops want of it, made once.
+#pragma once
+
+#include <utility>
+
+#include "bindings/arrays.h"
+#include "kernels/requant_plan.h"
+
+namespace bittwin {
+
+struct PreparedRule {
+  explicit PreparedRule(Requantizer r) : rule(std::move(r)), plan(requant_plan(rule)) {}
+  PreparedRule(const PreparedRule&) = delete;  // plan points to rule
+  PreparedRule& operator=(const PreparedRule&) = delete;
+
+  int64_t channels() const { return rule.channels(); }
+
+  Requantizer rule;
+  RequantPlan plan;
+};
+
+inline void refuse_overflow(const LshOverflow& bad) {
+  if (bad.index < 0) return;
+  throw py::value_error("requantize: accumulator " + std::to_string(bad.acc) + " (element " +
+                        std::to_string(bad.index) + ") shifted left by lsh = " + std::to_string(bad.lsh) +
+                        " leaves int32; wanted a result in -2147483648..2147483647");
+}
+
+}  // namespace bittwin

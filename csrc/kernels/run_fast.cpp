@@ -1,0 +1,360 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every operator on any instruction set's loops: canvas, blocks of pixels times panels of columns, finish.
+//
+// Work is cut so that one block's accumulators stay in the L1 cache and one item's input in L2. Threads take
+// whole items where there are enough, else blocks of one item. Results do not depend on it: every output is
+// one thread's, and sums are modulo 2^32.
+#include <algorithm>
+#include <memory>
+#include <mutex>
+
+#include "kernels/canvas.h"
+#include "kernels/finish_block.h"
+#include "kernels/panels.h"
+#include "kernels/threads.h"
+
+namespace bittwin {
+namespace {
+
+constexpr int64_t kBlockRows = 96;          // a multiple of every loop's row count
+constexpr int64_t kItemBytes = 256 * 1024;  // input of one item: well within L2
+constexpr int64_t kParallelWork = 1 << 22;  // products below which waking a thread costs more than it brings
+
+struct Scratch {
+  Buffer acc, acc_high, start, start_high;
+  FinishScratch finish;
+};
+
+struct Job {
+  const Loops& loops;
+  const Problem& problem;
+  const Finish& finish;
+  const Geometry2d& geometry;
+  const PanelSet* low;   // the one round, or the low round
+  const PanelSet* high;  // of a split layer, else null
+  OutputPlace place;
+};
+
+// One item's inputs for one convolution group.
+struct Inputs {
+  CanvasView low, high;
+};
+
+void fill_start(const Panel& panel, const Format& f, const int32_t* bias, int64_t channel, int64_t column,
+                int64_t columns, int64_t width, int32_t* start) {
+  for (int64_t j = 0; j < columns; ++j) {
+    const uint32_t b = bias != nullptr ? static_cast<uint32_t>(bias[channel + j]) : 0U;
+    const auto sum = static_cast<uint32_t>(panel.sum[static_cast<size_t>(column + j)]);
+    start[j] = static_cast<int32_t>(b - static_cast<uint32_t>(f.unflip) * sum);
+  }
+  std::fill(start + columns, start + width, 0);
+}
+
+// Addresses of a block's pixels and their places in the output.
+struct BlockPixels {
+  const uint8_t* row[kBlockRows];
+  PixelRun run[kBlockRows];
+  int64_t runs = 0;
+};
+
+void place_pixels(const Problem& p, const Sweep& sweep, const Canvas& canvas, const Item& item, int64_t first,
+                  int64_t rows, BlockPixels& out) {
+  const int64_t out_w = p.op == Op::linear ? sweep.grid_w : p.shape.out_w;
+  const bool whole = sweep.out_step_x == 1 && sweep.out_step_y == 1;  // the sweep is the output, in order
+  out.runs = 0;
+  if (whole) out.run[out.runs++] = {0, rows, first + item.first, 1};
+  (void)canvas;
+  for (int64_t i = 0; !whole && i < rows;) {
+    const int64_t y = (first + i) / sweep.grid_w;
+    const int64_t x = (first + i) % sweep.grid_w;
+    const int64_t count = std::min(rows - i, sweep.grid_w - x);
+    const int64_t pixel = (sweep.out_y + y * sweep.out_step_y) * out_w + sweep.out_x + x * sweep.out_step_x;
+    out.run[out.runs++] = {i, count, pixel, sweep.out_step_x};
+    i += count;
+  }
+}
+
+void point_rows(const Sweep& sweep, const Canvas& canvas, const CanvasView& view, int64_t first, int64_t rows,
+                const uint8_t** row) {
+  int64_t y = first / sweep.grid_w;
+  int64_t x = first % sweep.grid_w;
+  for (int64_t i = 0; i < rows; ++i) {
+    row[i] = view.data + (y * sweep.step_y * canvas.w + x * sweep.step_x) * view.pitch;
+    if (++x == sweep.grid_w) x = 0, ++y;
+  }
+}
+
+std::vector<int64_t> segment_offsets(const Sweep& sweep, const Canvas& canvas, const CanvasView& view) {
+  std::vector<int64_t> offsets;
+  for (const Segment& s : sweep.segments) offsets.push_back((s.y * canvas.w + s.x) * view.pitch);
+  return offsets;
+}
+
+// Rounds one block of pixels times up to max_groups groups of columns.
+struct Round {
+  const Panel* panel;
+  const Format* format;
+  const CanvasView* view;
+  const int32_t* bias;
+};
+
+void multiply(const Job& job, const Round& round, const std::vector<int64_t>& offsets, const uint8_t* const* row,
+              int64_t rows, int64_t column, int64_t columns, int64_t channel, Buffer& start_buffer, int32_t* acc) {
+  const int64_t lane = job.loops.lane;
+  const int64_t groups = (columns + lane - 1) / lane;
+  const int64_t width = groups * lane;
+  int32_t* start = start_buffer.array<int32_t>(width);
+  fill_start(*round.panel, *round.format, round.bias, channel, column, columns, width, start);
+  job.loops.product({row, rows, offsets.data(), static_cast<int64_t>(offsets.size()), round.panel->units,
+                     round.panel->bytes.data() + column / lane * round.panel->group_stride,
+                     round.panel->group_stride, static_cast<int>(groups), start, acc, *round.format,
+                     round.view->plane, round.panel->w_plane});
+}
+
+// Pixel blocks [block_first, block_last) of a sweep times panel columns [column_first, column_last).
+struct Extent {
+  int64_t block_first, block_last, column_first, column_last;
+};
+
+void run_extent(const Job& job, const Item& item, const Inputs& inputs, int64_t group, size_t sweep_index,
+                const Extent& extent, Outcome& outcome) {
+  thread_local Scratch scratch;
+  const Problem& p = job.problem;
+  Sweep sweep = job.geometry.sweeps[sweep_index];
+  Canvas canvas = job.geometry.canvas;
+  if (p.op == Op::linear) sweep.grid_w = canvas.w = item.rows;
+  const size_t panel = static_cast<size_t>(group) * job.geometry.sweeps.size() + sweep_index;
+  const Round low{&job.low->panels[panel], &job.low->format, &inputs.low, p.bias};
+  const std::vector<int64_t> offsets = segment_offsets(sweep, canvas, inputs.low);
+  Round high{};
+  std::vector<int64_t> high_offsets;
+  if (job.high != nullptr) {
+    high = {&job.high->panels[panel], &job.high->format, &inputs.high, nullptr};
+    high_offsets = segment_offsets(sweep, canvas, inputs.high);
+  }
+  const int64_t step = int64_t{job.loops.lane} * job.loops.max_groups;
+  const int64_t columns_per_group = p.shape.out_channels / p.shape.groups;
+  const int64_t pixels = sweep.grid_h * sweep.grid_w;
+  int32_t* acc = scratch.acc.array<int32_t>(kBlockRows * step);
+  int32_t* acc_high = job.high != nullptr ? scratch.acc_high.array<int32_t>(kBlockRows * step) : nullptr;
+  BlockPixels block{};
+  const uint8_t* high_row[kBlockRows];
+  for (int64_t column = extent.column_first; column < extent.column_last; column += step) {
+    const int64_t columns = std::min(step, extent.column_last - column);
+    const int64_t channel = group * columns_per_group + column;
+    const int64_t lanes = (columns + job.loops.lane - 1) / job.loops.lane;
+    for (int64_t b = extent.block_first; b < extent.block_last; ++b) {
+      const int64_t first = b * kBlockRows;
+      const int64_t rows = std::min(kBlockRows, pixels - first);
+      place_pixels(p, sweep, canvas, item, first, rows, block);
+      point_rows(sweep, canvas, inputs.low, first, rows, block.row);
+      multiply(job, low, offsets, block.row, rows, column, columns, channel, scratch.start, acc);
+      if (job.high != nullptr) {
+        point_rows(sweep, canvas, inputs.high, first, rows, high_row);
+        multiply(job, high, high_offsets, high_row, rows, column, columns, channel, scratch.start_high, acc_high);
+      }
+      const Block done{acc, acc_high, rows, lanes * job.loops.lane, columns, channel, item.image};
+      finish_block(job.loops, job.finish, job.place, done, block.run, block.runs, scratch.finish, outcome);
+    }
+  }
+}
+
+int64_t segment_codes(const Problem& p, const Geometry2d& g) {
+  int64_t taps = 1;
+  for (const Sweep& s : g.sweeps) {
+    for (const Segment& seg : s.segments) taps = std::max(taps, static_cast<int64_t>(seg.taps.size()));
+  }
+  return taps * (p.shape.in_channels / p.shape.groups);
+}
+
+CanvasView input_for(const Job& job, const PanelSet& set, Part part, const Item& item, int64_t group,
+                     Buffer& buffer) {
+  const Problem& p = job.problem;
+  if (is_canvas(p, set.format, part, job.geometry.canvas, segment_codes(p, job.geometry))) {
+    return view_of_input(p, item);
+  }
+  const int64_t units = set.panels.empty() ? 0 : set.panels[0].units;
+  return make_canvas(p, set.format, part, job.geometry.canvas, item, group, units, buffer);
+}
+
+// Outcomes of several threads.
+class Total {
+ public:
+  void add(const Outcome& o) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    total_.all_inside = total_.all_inside && o.all_inside;
+    total_.all_low_inside = total_.all_low_inside && o.all_low_inside;
+    if (o.bad.index >= 0 && (total_.bad.index < 0 || o.bad.index < total_.bad.index)) total_.bad = o.bad;
+  }
+  const Outcome& get() const { return total_; }
+
+ private:
+  std::mutex mutex_;
+  Outcome total_;
+};
+
+int64_t blocks_of(const Sweep& s, const Problem& p, const Item& item) {
+  const int64_t pixels = p.op == Op::linear ? item.rows : s.grid_h * s.grid_w;
+  return (pixels + kBlockRows - 1) / kBlockRows;
+}
+
+void run_item(const Job& job, const Item& item, bool share, Total& total) {
+  thread_local Buffer low_buffer;
+  thread_local Buffer high_buffer;
+  const ConvShape& s = job.problem.shape;
+  const int64_t columns = s.out_channels / s.groups;
+  const int64_t step = int64_t{job.loops.lane} * job.loops.max_groups;
+  for (int64_t g = 0; g < s.groups; ++g) {
+    Inputs inputs{};
+    inputs.low = input_for(job, *job.low, job.high != nullptr ? Part::low : Part::whole, item, g, low_buffer);
+    if (job.high != nullptr) inputs.high = input_for(job, *job.high, Part::high, item, g, high_buffer);
+    for (size_t w = 0; w < job.geometry.sweeps.size(); ++w) {
+      const int64_t blocks = blocks_of(job.geometry.sweeps[w], job.problem, item);
+      if (!share) {
+        Outcome outcome;
+        run_extent(job, item, inputs, g, w, {0, blocks, 0, columns}, outcome);
+        total.add(outcome);
+        continue;
+      }
+      const int64_t panels = (columns + step - 1) / step;
+      parallel_for(blocks * panels, [&](int64_t task) {
+        const int64_t column = task / blocks * step;
+        const int64_t block = task % blocks;
+        Outcome outcome;
+        run_extent(job, item, inputs, g, w, {block, block + 1, column, std::min(columns, column + step)}, outcome);
+        total.add(outcome);
+      });
+    }
+  }
+}
+
+std::vector<Item> items_of(const Problem& p, int threads) {
+  std::vector<Item> items;
+  if (p.op != Op::linear) {
+    for (int64_t i = 0; i < p.shape.batch; ++i) items.push_back({i, 0, 0});
+    return items;
+  }
+  const int64_t rows = p.shape.in_w;
+  const int64_t most =
+      std::max(kBlockRows, kItemBytes / std::max<int64_t>(1, p.shape.in_channels) / kBlockRows * kBlockRows);
+  int64_t each = std::min(most, (rows + threads - 1) / threads);
+  if (each > kBlockRows) each = (each + kBlockRows - 1) / kBlockRows * kBlockRows;
+  for (int64_t i = 0; i < rows; i += each) items.push_back({0, i, std::min(each, rows - i)});
+  return items;
+}
+
+bool is_depthwise(const Problem& p) {
+  const ConvShape& s = p.shape;
+  return p.op == Op::conv2d && s.groups > 1 && s.groups == s.in_channels && s.groups == s.out_channels;
+}
+
+// Channels of a depthwise layer in chunks that the loops hold in registers.
+constexpr int64_t kDepthwiseChunk = 64;
+
+std::vector<int16_t> depthwise_weights(const Problem& p) {
+  const int64_t taps = p.shape.kernel_h * p.shape.kernel_w;
+  const int64_t channels = p.shape.out_channels;
+  std::vector<int16_t> out(static_cast<size_t>(taps * channels));
+  for (int64_t c0 = 0; c0 < channels; c0 += kDepthwiseChunk) {
+    const int64_t chunk = std::min(kDepthwiseChunk, channels - c0);
+    for (int64_t t = 0; t < taps; ++t) {
+      for (int64_t c = 0; c < chunk; ++c) {
+        const int64_t from = (c0 + c) * taps + t;
+        out[static_cast<size_t>(c0 * taps + t * chunk + c)] = p.w_type == WeightType::s8
+                                                                  ? static_cast<const int8_t*>(p.w)[from]
+                                                                  : static_cast<const int16_t*>(p.w)[from];
+      }
+    }
+  }
+  return out;
+}
+
+void depthwise_item(const Job& job, const Item& item, const std::vector<int16_t>& weights, Outcome& outcome) {
+  thread_local Buffer canvas_buffer;
+  thread_local Scratch scratch;
+  const Problem& p = job.problem;
+  const Sweep& sweep = job.geometry.sweeps[0];
+  const Canvas& canvas = job.geometry.canvas;
+  const CanvasView view = make_plain_canvas(p, canvas, item, canvas_buffer);
+  const int64_t bytes = view.pitch / std::max<int64_t>(1, p.shape.in_channels);
+  std::vector<int64_t> taps;
+  for (const Segment& s : sweep.segments) {
+    for (size_t t = 0; t < s.taps.size(); ++t) {
+      taps.push_back((s.y * canvas.w + s.x + static_cast<int64_t>(t)) * view.pitch);
+    }
+  }
+  const auto tap_count = static_cast<int64_t>(taps.size());
+  int32_t* acc = scratch.acc.array<int32_t>(kBlockRows * kDepthwiseChunk);
+  int32_t* start = scratch.start.array<int32_t>(kDepthwiseChunk);
+  BlockPixels block{};
+  for (int64_t b = 0; b < blocks_of(sweep, p, item); ++b) {
+    const int64_t first = b * kBlockRows;
+    const int64_t rows = std::min(kBlockRows, sweep.grid_h * sweep.grid_w - first);
+    place_pixels(p, sweep, canvas, item, first, rows, block);
+    for (int64_t c = 0; c < p.shape.out_channels; c += kDepthwiseChunk) {
+      const int64_t chunk = std::min(kDepthwiseChunk, p.shape.out_channels - c);
+      point_rows(sweep, canvas, {view.data + c * bytes, view.pitch, 0}, first, rows, block.row);
+      for (int64_t j = 0; j < chunk; ++j) start[j] = p.bias != nullptr ? p.bias[c + j] : 0;
+      job.loops.depthwise({block.row, rows, taps.data(), tap_count, weights.data() + c * tap_count, chunk, start,
+                           acc, p.x_type, p.w_type == WeightType::s8});
+      finish_block(job.loops, job.finish, job.place, {acc, nullptr, rows, chunk, chunk, c, item.image}, block.run,
+                   block.runs, scratch.finish, outcome);
+    }
+  }
+}
+
+int64_t work_of(const Problem& p) {
+  const ConvShape& s = p.shape;
+  return s.batch * s.out_h * s.out_w * s.out_channels * std::max<int64_t>(1, s.in_channels / s.groups) *
+         s.kernel_h * s.kernel_w;
+}
+
+}  // namespace
+
+Outcome run_fast(const Loops& loops, const Problem& p, const Finish& finish) {
+  const ConvShape& s = p.shape;
+  if (s.batch * s.out_h * s.out_w * s.out_channels == 0) return {};
+  const Geometry2d geometry = geometry_of(p);
+  const OutputPlace place{p.op == Op::linear ? s.in_w : s.out_h * s.out_w, s.out_channels,
+                          p.op == Op::linear || p.channels_last};
+  Job job{loops, p, finish, geometry, nullptr, nullptr, place};
+  const bool parallel = work_of(p) >= kParallelWork;
+  const int threads = parallel ? num_threads() : 1;
+  const std::vector<Item> items = items_of(p, threads);
+  Total total;
+  if (is_depthwise(p) && finish.split == nullptr) {
+    const std::vector<int16_t> weights = depthwise_weights(p);
+    const auto one = [&](int64_t i) {
+      Outcome outcome;
+      depthwise_item(job, items[static_cast<size_t>(i)], weights, outcome);
+      total.add(outcome);
+    };
+    if (parallel) {
+      parallel_for(static_cast<int64_t>(items.size()), one);
+    } else {
+      for (int64_t i = 0; i < static_cast<int64_t>(items.size()); ++i) one(i);
+    }
+    return total.get();
+  }
+  const auto panels_for = [&](Part part) -> std::shared_ptr<const PanelSet> {
+    const InputType type = part_type(p.x_type, part);
+    if (p.cache != nullptr) return p.cache->get(loops, p, type, geometry);
+    return std::make_shared<const PanelSet>(make_panels(loops, p, type, geometry));
+  };
+  const bool split = finish.split != nullptr;
+  const auto low = panels_for(split ? Part::low : Part::whole);
+  const auto high = split ? panels_for(Part::high) : nullptr;
+  job.low = low.get();
+  job.high = high.get();
+  const auto count = static_cast<int64_t>(items.size());
+  if (!parallel || threads == 1) {
+    for (const Item& item : items) run_item(job, item, false, total);
+  } else if (count >= threads) {
+    parallel_for(count, [&](int64_t i) { run_item(job, items[static_cast<size_t>(i)], false, total); });
+  } else {
+    for (const Item& item : items) run_item(job, item, true, total);
+  }
+  return total.get();
+}
+
+}  // namespace bittwin
