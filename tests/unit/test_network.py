@@ -21,6 +21,7 @@ from bittwin.network import (
     Linear,
     Lookup,
     Network,
+    Operation,
     Relu,
     Rescale,
     SplitConv2d,
@@ -291,7 +292,11 @@ def test_every_kind_reads_its_own_config() -> None:
             assert layer_from_config(json.loads(text), layer.arrays()) == layer
             seen.add(layer.kind)
     seen |= {"relu", "clip"}
-    assert seen == set(LAYER_KINDS)
+    # Layers over bittwin.digital and layers with a memory have their own tests of the same kind.
+    others = {
+        kind for kind, cls in LAYER_KINDS.items() if issubclass(cls, Operation) or cls.stateful
+    }
+    assert seen == set(LAYER_KINDS) - others
 
 
 @pytest.mark.parametrize(
@@ -327,7 +332,7 @@ def header_of(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda h, a: h.update(version=2), "version: found 2"),
+        (lambda h, a: h.update(version=3), "version: found 3"),
         (lambda h, a: h.update(format="x"), "wanted format"),
         (lambda h, a: h.update(layers=3), "wanted a list of layers"),
         (lambda h, a: h.update(input_shape=[-1]), "input_shape"),

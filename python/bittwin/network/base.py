@@ -6,7 +6,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from bittwin.bounds import AccumulatorBound
 from bittwin.errors import NetworkError
 
 L = TypeVar("L", bound="Layer")
+State: TypeAlias = "tuple[NDArray[Any], ...]"
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +32,8 @@ class Layer(ABC):
     """Word that names the operator in files."""
     optional_arrays: ClassVar[tuple[str, ...]] = ()
     """Arrays that a file may leave out: None then."""
+    stateful: ClassVar[bool] = False
+    """Output codes depend on earlier frames too: the frames of a batch are frames in time order."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name or not self.name.isprintable():
@@ -47,6 +50,32 @@ class Layer(ABC):
     @abstractmethod
     def settings(self) -> dict[str, Any]:
         """Everything but name, kind and arrays, as JSON types; the constructor's keyword arguments."""
+
+    @property
+    def n_inputs(self) -> int | None:
+        """How many arrays the layer consumes; None: one or more."""
+        return 1
+
+    def run_many(self, *xs: NDArray[Any]) -> NDArray[Any]:
+        """`run` for a layer with any number of inputs; what `Network` calls."""
+        (x,) = xs
+        return self.run(x)
+
+    def output_shape_many(self, *input_shapes: tuple[int, ...]) -> tuple[int, ...]:
+        """`output_shape` for a layer with any number of inputs; what `Network` calls."""
+        (shape,) = input_shapes
+        return self.output_shape(shape)
+
+    def initial_state(self, input_shape: tuple[int, ...]) -> State:
+        """What a stateful layer remembers before the first frame; `input_shape` is one frame's."""
+        return ()
+
+    def run_state(self, x: NDArray[Any], state: State) -> tuple[NDArray[Any], State]:
+        """Frames in time order and what is remembered of those before: the codes, and what to remember.
+
+        A stateful layer implements this one, and ``run(x)`` is ``run_state(x, initial_state(...))[0]``.
+        """
+        return self.run(x), state
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The layer's arrays by constructor argument."""

@@ -12,8 +12,30 @@ from bittwin.network.activations import Activation, Clip, Lookup, Relu, Rescale
 from bittwin.network.arrays import ArrayLayer, Linear
 from bittwin.network.base import Layer
 from bittwin.network.convolutions import Conv2d, ConvTranspose2d
+from bittwin.network.elementwise import Add, ClearLowBits, FloatScale, Mul, Scalar, Scale
+from bittwin.network.movement import (
+    Concat,
+    Permute,
+    PnSplit,
+    Reshape,
+    Slice,
+    SplitPart,
+    Transpose,
+)
+from bittwin.network.normalize import BatchNorm, GroupNorm, Softmax, SumNorm
+from bittwin.network.operation import ManyInputs, Operation
+from bittwin.network.pooling import (
+    AveragePool,
+    GlobalAveragePool,
+    GlobalMaxPool,
+    MaxPool,
+    MinPool,
+    ReduceMean,
+)
+from bittwin.network.recurrent import Gru, Gru2Array, GruNew, Lstm, Tdnn
 from bittwin.network.shapes import Flatten
 from bittwin.network.splits import SplitConv2d, SplitConvTranspose2d, SplitLinear, SplitRounds
+from bittwin.network.streaming import StreamConv2d, StreamConvTranspose2d
 
 LAYER_KINDS: Final[dict[str, type[Layer]]] = {
     cls.kind: cls
@@ -29,9 +51,42 @@ LAYER_KINDS: Final[dict[str, type[Layer]]] = {
         Lookup,
         Rescale,
         Flatten,
+        Add,
+        Mul,
+        Scale,
+        Scalar,
+        FloatScale,
+        ClearLowBits,
+        AveragePool,
+        MaxPool,
+        MinPool,
+        GlobalAveragePool,
+        GlobalMaxPool,
+        ReduceMean,
+        BatchNorm,
+        Softmax,
+        SumNorm,
+        GroupNorm,
+        Concat,
+        Slice,
+        SplitPart,
+        Permute,
+        Transpose,
+        Reshape,
+        PnSplit,
+        Tdnn,
+        Lstm,
+        Gru,
+        GruNew,
+        Gru2Array,
+        StreamConv2d,
+        StreamConvTranspose2d,
     )
 }
-ARRAY_KINDS: Final = tuple(k for k, cls in LAYER_KINDS.items() if issubclass(cls, ArrayLayer))
+#: One frame after another, without memory: what a mapper's dump describes.
+ARRAY_KINDS: Final = tuple(
+    kind for kind, cls in LAYER_KINDS.items() if issubclass(cls, ArrayLayer) and not cls.stateful
+)
 ACTIVATION_KINDS: Final = tuple(k for k, cls in LAYER_KINDS.items() if issubclass(cls, Activation))
 
 
@@ -56,19 +111,51 @@ __all__ = [
     "ARRAY_KINDS",
     "LAYER_KINDS",
     "Activation",
+    "Add",
     "ArrayLayer",
+    "AveragePool",
+    "BatchNorm",
+    "ClearLowBits",
     "Clip",
+    "Concat",
     "Conv2d",
     "ConvTranspose2d",
     "Flatten",
+    "FloatScale",
+    "GlobalAveragePool",
+    "GlobalMaxPool",
+    "GroupNorm",
+    "Gru",
+    "Gru2Array",
+    "GruNew",
     "Layer",
     "Linear",
     "Lookup",
+    "Lstm",
+    "ManyInputs",
+    "MaxPool",
+    "MinPool",
+    "Mul",
+    "Operation",
+    "Permute",
+    "PnSplit",
+    "ReduceMean",
     "Relu",
     "Rescale",
+    "Reshape",
+    "Scalar",
+    "Scale",
+    "Slice",
+    "Softmax",
     "SplitConv2d",
     "SplitConvTranspose2d",
     "SplitLinear",
+    "SplitPart",
     "SplitRounds",
+    "StreamConv2d",
+    "StreamConvTranspose2d",
+    "SumNorm",
+    "Tdnn",
+    "Transpose",
     "layer_from_config",
 ]

@@ -1,62 +1,44 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`Network`, the hub: a list of integer layers that runs exactly, explains itself, and is saved."""
+"""`Network`, the hub: a graph of integer layers that runs exactly, explains itself, and is saved."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bittwin._files import write_atomic
-from bittwin._npz import load_npz
 from bittwin.bounds import AccumulatorBound
 from bittwin.errors import NetworkError
-from bittwin.network.layers import Layer, layer_from_config
+from bittwin.network.base import Layer
+from bittwin.network.graph import Shape, wire
+from bittwin.network.stream import Stream
+from bittwin.network.trace import Trace
 
-FORMAT = "bittwin-network"
-VERSION = 1
-_HEADER = "bittwin.json"
-
-
-class Trace(Mapping[str, NDArray[Any]]):
-    """The codes of every layer of one run: a mapping from layer name to output codes, in order."""
-
-    def __init__(self, x: NDArray[Any], codes: dict[str, NDArray[Any]]) -> None:
-        self.input = x
-        self._codes = codes
-
-    @property
-    def output(self) -> NDArray[Any]:
-        """The last layer's codes."""
-        return next(reversed(self._codes.values()))
-
-    def __getitem__(self, name: str) -> NDArray[Any]:
-        return self._codes[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._codes)
-
-    def __len__(self) -> int:
-        return len(self._codes)
+Call = Callable[[Layer, list[NDArray[Any]]], NDArray[Any]]
 
 
 class Network:
-    """Integer layers in a row.
+    """Integer layers in a row, or a graph of them.
 
     Args:
-        layers: at least one, with distinct names.
+        layers: at least one, with distinct names; a layer consumes codes of layers before it only.
         name: of the network.
         input_shape: shape of one frame, without the frame axis; checked against every layer when given.
+        inputs: what a layer consumes, by layer name: names of earlier layers or of network inputs. A layer
+            that is not named here consumes the layer before it, the first one the network's input.
+        outputs: names of the layers whose codes `run` returns; the last one when None.
+        input_shapes: the network's inputs by name, each with the shape of one frame or None; instead of
+            input_shape, which stands for one input with the name ``input``.
 
     Raises:
-        NetworkError: no layers, a name twice, shapes that do not chain.
+        NetworkError: no layers, a name twice, a name that is not there, a layer or an input that nothing
+            uses, shapes that do not go together.
 
     >>> import numpy as np, bittwin
-    >>> from bittwin.network import Linear, Network, Relu
+    >>> from bittwin.network import Add, Linear, Network, Relu
     >>> fc = Linear("fc", np.array([[64, -64]], np.int8), None, bittwin.readout(256))
     >>> net = Network([fc, Relu("relu")])
     >>> net.run(np.array([[100, 20], [20, 100]], np.uint8))
@@ -64,14 +46,24 @@ class Network:
            [ 0]], dtype=int8)
     >>> net.run(np.array([[20, 100]], np.uint8), trace=True)["fc"]
     array([[-20]], dtype=int8)
+    >>> skip = Network([fc, Relu("relu"), Add("sum")], inputs={"sum": ["fc", "relu"]})
+    >>> skip.run(np.array([[100, 20], [20, 100]], np.uint8))
+    array([[ 40],
+           [-20]], dtype=int8)
     """
 
     def __init__(
-        self, layers: Sequence[Layer], name: str = "net", input_shape: Sequence[int] | None = None
+        self,
+        layers: Sequence[Layer],
+        name: str = "net",
+        input_shape: Sequence[int] | None = None,
+        *,
+        inputs: Mapping[str, Sequence[str]] | None = None,
+        outputs: Sequence[str] | None = None,
+        input_shapes: Mapping[str, Sequence[int] | None] | None = None,
     ) -> None:
         self.layers: tuple[Layer, ...] = tuple(layers)
         self.name = name
-        self.input_shape = None if input_shape is None else tuple(int(n) for n in input_shape)
         if not self.layers:
             raise NetworkError("layers: found none, wanted at least one")
         seen: set[str] = set()
@@ -83,55 +75,123 @@ class Network:
                     f"layers: found the name {layer.name!r} twice, wanted distinct names"
                 )
             seen.add(layer.name)
-        if self.input_shape is not None:
-            self.shapes(self.input_shape)
+        self._wiring = wire(self.layers, input_shape, inputs, outputs, input_shapes)
+        self._done_after = self._wiring.done_after()
+        if all(shape is not None for shape in self.input_shapes.values()):
+            self.shapes(self.input_shapes)  # type: ignore[arg-type]
 
-    def shapes(self, input_shape: Sequence[int]) -> dict[str, tuple[int, ...]]:
-        """Output shape of every layer for one frame of `input_shape`."""
-        shape = tuple(input_shape)
-        result = {}
-        for layer in self.layers:
-            shape = layer.output_shape(shape)
-            result[layer.name] = shape
-        return result
+    @property
+    def input_shapes(self) -> dict[str, Shape | None]:
+        """The network's inputs by name, with the shape of one frame where it is known."""
+        return dict(self._wiring.input_shapes)
+
+    @property
+    def input_shape(self) -> Shape | None:
+        """Shape of one frame of the only input; None where it is unknown or there are several inputs."""
+        shapes = tuple(self._wiring.input_shapes.values())
+        return shapes[0] if len(shapes) == 1 else None
+
+    @property
+    def inputs(self) -> dict[str, tuple[str, ...]]:
+        """What every layer consumes: names of layers and of network inputs."""
+        inputs = list(self._wiring.input_shapes)
+        return {
+            layer.name: tuple(self.layers[s].name if s >= 0 else inputs[-1 - s] for s in own)
+            for layer, own in zip(self.layers, self._wiring.sources, strict=True)
+        }
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the layers whose codes `run` returns."""
+        return tuple(self.layers[i].name for i in self._wiring.outputs)
+
+    @property
+    def is_chain(self) -> bool:
+        """Each layer consumes the one before it, and the last one's codes are the output."""
+        return self._wiring.is_chain
+
+    def shapes(
+        self, input_shape: Sequence[int] | Mapping[str, Sequence[int]]
+    ) -> dict[str, tuple[int, ...]]:
+        """Output shape of every layer for one frame of `input_shape`; by input name for several inputs."""
+        given = self._by_input("input_shape", input_shape)
+        shapes: dict[int, Shape] = {-1 - j: tuple(shape) for j, shape in enumerate(given)}
+        for i, (layer, own) in enumerate(zip(self.layers, self._wiring.sources, strict=True)):
+            shapes[i] = layer.output_shape_many(*(shapes[s] for s in own))
+        return {layer.name: shapes[i] for i, layer in enumerate(self.layers)}
 
     @overload
-    def run(self, x: NDArray[Any], *, trace: Literal[False] = False) -> NDArray[Any]: ...
+    def run(self, x: Any, *, trace: Literal[False] = False) -> Any: ...
     @overload
-    def run(self, x: NDArray[Any], *, trace: Literal[True]) -> Trace: ...
+    def run(self, x: Any, *, trace: Literal[True]) -> Trace: ...
 
-    def run(self, x: NDArray[Any], *, trace: bool = False) -> NDArray[Any] | Trace:
-        """Compute codes, exactly.
+    def run(self, x: Any, *, trace: bool = False) -> Any:
+        """Compute codes, exactly; stateful layers start with nothing to remember.
 
         Args:
-            x: [frames, ...] integer input codes.
-            trace: return every layer's codes, not only the last one's.
+            x: [frames, ...] integer input codes; a mapping from input name to codes for several inputs.
+            trace: return every layer's codes, not only the output's.
 
         Returns:
-            The last layer's codes, or a `Trace` with those of every layer.
+            The output layer's codes, a dict from name to codes where several outputs are named, or a `Trace`
+            with the codes of every layer.
 
         Raises:
-            NetworkError: what a layer refuses, with the layer's name.
+            NetworkError: what a layer refuses, with the layer's name; inputs that are not the network's.
         """
-        codes: dict[str, NDArray[Any]] = {}
-        y = x
-        for layer in self.layers:
+        return self.run_with(lambda layer, xs: layer.run_many(*xs), x, trace=trace)
+
+    def run_with(self, call: Call, x: Any, *, trace: bool = False) -> Any:
+        """`run`, with ``call(layer, inputs)`` in place of the layer's own `Layer.run_many`."""
+        given = self._by_input("x", x)
+        frames = {y.shape[0] for y in given if isinstance(y, np.ndarray) and y.ndim}
+        if len(frames) > 1:
+            raise NetworkError(
+                f"x: found inputs of {sorted(frames)} frames, wanted as many of each"
+            )
+        codes: dict[int, Any] = {-1 - j: y for j, y in enumerate(given)}
+        for i, (layer, own) in enumerate(zip(self.layers, self._wiring.sources, strict=True)):
             try:
-                y = layer.run(y)
+                codes[i] = call(layer, [codes[s] for s in own])
             except (TypeError, ValueError) as error:
                 raise NetworkError(f"layer {layer.name!r}: {error}") from error
-            if trace:
-                codes[layer.name] = y
-        return Trace(x, codes) if trace else y
+            if not trace:  # what nothing needs any more makes room
+                for s in self._done_after[i]:
+                    del codes[s]
+        if trace:
+            named = {layer.name: codes[i] for i, layer in enumerate(self.layers)}
+            return Trace(x, named, self.outputs)
+        results = {self.layers[i].name: codes[i] for i in self._wiring.outputs}
+        return results if len(results) > 1 else next(iter(results.values()))
+
+    def _by_input(self, what: str, given: Any) -> list[Any]:
+        """What was given for the network's inputs, in their order."""
+        names = list(self._wiring.input_shapes)
+        if not isinstance(given, Mapping):
+            if len(names) == 1:
+                return [given]
+            raise NetworkError(f"{what}: found one, wanted a mapping with {', '.join(names)}")
+        if set(given) != set(names):
+            found = ", ".join(map(str, given)) or "none"
+            raise NetworkError(f"{what}: found the inputs {found}, wanted {', '.join(names)}")
+        return [given[name] for name in names]
+
+    def stream(self) -> Stream:
+        """The network as a `Stream`: frame by frame, with the same codes as `run` over all frames."""
+        return Stream(self)
 
     def bounds(self) -> dict[str, AccumulatorBound]:
         """The proven accumulator range of every layer that has an accumulator."""
         return {layer.name: b for layer in self.layers if (b := layer.bound()) is not None}
 
     def summary(self) -> str:
-        """A table of the layers: kind, weights and rule, output shape, accumulator range."""
-        shapes = {} if self.input_shape is None else self.shapes(self.input_shape)
-        rows = [("layer", "kind", "what", "output", "accumulator", "of INT32")]
+        """A table of the layers: kind, weights and rule, output shape, accumulator range.
+
+        A graph's table also says what each layer consumes.
+        """
+        known = {k: v for k, v in self.input_shapes.items() if v is not None}
+        shapes = self.shapes(known) if len(known) == len(self.input_shapes) else {}
+        rows = [("layer", "kind", "what", "output", "accumulator", "of INT32", "from")]
         for layer in self.layers:
             bound = layer.bound()
             rows.append(
@@ -142,13 +202,21 @@ class Network:
                     "x".join(map(str, shapes.get(layer.name, ()))) or "-",
                     "-" if bound is None else f"{bound.low}..{bound.high}",
                     "-" if bound is None else f"{100 * bound.share:.2g} %",
+                    ", ".join(self.inputs[layer.name]),
                 )
             )
+        if self.is_chain:
+            rows = [row[:-1] for row in rows]  # type: ignore[misc]
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
         lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in rows]
         head = f"{self.name}: {len(self.layers)} layers"
-        if self.input_shape is not None:
-            head += f", input {'x'.join(map(str, self.input_shape))}"
+        sizes = {k: "x".join(map(str, v)) for k, v in known.items()}
+        if len(self.input_shapes) > 1:
+            head += ", inputs " + ", ".join(f"{k} {sizes.get(k, '-')}" for k in self.input_shapes)
+        elif known:
+            head += f", input {next(iter(sizes.values()))}"
+        if not self.is_chain:
+            head += f", output {', '.join(self.outputs)}"
         return "\n".join([head, *(line.rstrip() for line in lines)])
 
     __str__ = summary
@@ -159,74 +227,19 @@ class Network:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Network):
             return NotImplemented
-        mine = (self.name, self.input_shape, self.layers)
-        return mine == (other.name, other.input_shape, other.layers)
+        mine = (self.name, self._wiring, self.layers)
+        return mine == (other.name, other._wiring, other.layers)
 
     __hash__ = None  # type: ignore[assignment]
 
     def save(self, path: str | Path) -> None:
         """Write the network as a versioned .npz file (no pickle), whole or not at all.
 
+        A chain is written as version 1, which older releases read; a graph as version 2.
+
         Args:
             path: the file; an existing one is replaced.
         """
-        header = {
-            "format": FORMAT,
-            "version": VERSION,
-            "name": self.name,
-            "input_shape": None if self.input_shape is None else list(self.input_shape),
-            "layers": [layer.to_config() for layer in self.layers],
-        }
-        text = json.dumps(header, indent=1).encode()
-        arrays: dict[str, Any] = {_HEADER: np.frombuffer(text, np.uint8)}
-        for i, layer in enumerate(self.layers):
-            arrays |= {f"{i}/{name}": array for name, array in layer.arrays().items()}
-        write_atomic(Path(path), lambda stream: np.savez_compressed(stream, **arrays))
+        from bittwin.network.files import save_network
 
-
-def load_network(path: str | Path) -> Network:
-    """Read a network that `Network.save` wrote; the file is untrusted input.
-
-    Args:
-        path: the .npz file.
-
-    Raises:
-        NetworkError: no such format, a newer version, or anything impossible in it.
-        OSError: the file cannot be opened.
-    """
-    arrays = load_npz(path)
-    try:
-        return _from_arrays(arrays)
-    except NetworkError as error:
-        raise NetworkError(f"{path}: {error}") from None
-
-
-def _from_arrays(arrays: dict[str, NDArray[Any]]) -> Network:
-    raw = arrays.pop(_HEADER, None)
-    if raw is None or raw.dtype != np.uint8:
-        raise NetworkError(f"found no entry {_HEADER!r}, wanted a file written by Network.save")
-    try:
-        header = json.loads(raw.tobytes())
-    except (ValueError, RecursionError) as error:
-        raise NetworkError(f"{_HEADER}: found no readable JSON ({error})") from None
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise NetworkError(f"{_HEADER}: wanted format {FORMAT!r}")
-    if header.get("version") != VERSION:
-        raise NetworkError(
-            f"version: found {header.get('version')!r}, this bittwin reads {VERSION}"
-        )
-    configs, name, shape = header.get("layers"), header.get("name"), header.get("input_shape")
-    if not isinstance(configs, list) or not isinstance(name, str):
-        raise NetworkError(f"{_HEADER}: wanted a list of layers and a name")
-    if shape is not None and not (
-        isinstance(shape, list) and all(type(n) is int and 0 <= n < 1 << 31 for n in shape)
-    ):
-        raise NetworkError(f"input_shape: found {shape!r}, wanted a list of sizes or null")
-    layers = []
-    for i, config in enumerate(configs):
-        prefix = f"{i}/"
-        own = {k.removeprefix(prefix): arrays.pop(k) for k in list(arrays) if k.startswith(prefix)}
-        layers.append(layer_from_config(config, own))
-    if arrays:
-        raise NetworkError(f"found array {next(iter(arrays))!r}, which belongs to no layer")
-    return Network(layers, name, shape)
+        save_network(self, path)

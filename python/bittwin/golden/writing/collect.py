@@ -76,6 +76,8 @@ def collect_layers(
         )
     if not len(inputs):
         raise ValueError(f"inputs of net {net}: found 0 frames, wanted at least 1")
+    if not network.is_chain:
+        raise ValueError(f"network {network.name}: found a graph, a dump holds chains of layers")
     shapes = network.shapes(inputs.shape[1:])
     trace = None if codes is not None else network.run(inputs, trace=True)
     before_shape, before = inputs.shape[1:], inputs
