@@ -3,13 +3,14 @@
 #   make test PYTHON=python3.12 PIP_ARGS="--index-url https://..."
 PYTHON ?= python3
 PIP_ARGS ?=
+BENCH_ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell find csrc python -type f \( -name '*.py' -o -name '*.pyi' -o -name '*.h' -o -name '*.cpp' \)) \
            CMakeLists.txt pyproject.toml constraints.txt
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test test-exhaustive lint format install clean help
+.PHONY: demo test test-exhaustive bench lint format install clean help
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -22,6 +23,9 @@ test: $(VENV)/dev  ## all tests (well under ten minutes)
 
 test-exhaustive: $(VENV)/dev  ## the long sweeps: every accumulator, every product
 	$(BIN)/python -m pytest -m exhaustive
+
+bench: $(VENV)/bench  ## benchmarks beside torch, oneDNN and onnxruntime, and the table of targets
+	$(BIN)/python benchmarks/targets.py $(BENCH_ARGS)
 
 lint: $(VENV)/lint  ## ruff, mypy --strict, stubtest, clang-format, compiler warnings as errors
 	$(BIN)/ruff check .
@@ -52,6 +56,10 @@ $(VENV)/installed: $(SOURCES) | $(VENV)/bin/python
 
 $(VENV)/dev: $(SOURCES) | $(VENV)/bin/python
 	$(PIP) install -q $(PIP_ARGS) -c constraints.txt '.[dev]'
+	@touch $@ $(VENV)/installed
+
+$(VENV)/bench: $(SOURCES) | $(VENV)/bin/python
+	$(PIP) install -q $(PIP_ARGS) -c constraints.txt '.[bench]'
 	@touch $@ $(VENV)/installed
 
 $(VENV)/lint: $(SOURCES) | $(VENV)/bin/python
