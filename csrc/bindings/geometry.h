@@ -2,11 +2,27 @@
 // Convolution geometry: from arrays and settings to the shape that a kernel takes.
 #pragma once
 
+#include <algorithm>
 #include <array>
 
 #include "bindings/arrays.h"
 
 namespace bittwin {
+
+// Sizes of an array of up to four axes, without memory of their own; more axes count as none.
+class Extents {
+ public:
+  Extents() = default;
+  Extents(const py::ssize_t* sizes, py::ssize_t axes) : count_(axes <= 4 ? static_cast<size_t>(axes) : 0) {
+    std::copy_n(sizes, count_, sizes_.begin());
+  }
+  size_t size() const { return count_; }
+  int64_t operator[](size_t i) const { return sizes_[i]; }
+
+ private:
+  std::array<int64_t, 4> sizes_{};
+  size_t count_ = 0;
+};
 
 struct Geometry {
   std::array<int64_t, 2> stride{1, 1};
@@ -26,8 +42,7 @@ inline bool usable(const Geometry& g) {
 }
 
 // What both convolutions share; x is [N, C, H, W].
-inline ConvShape input_shape(const std::array<int64_t, 4>& x, const std::vector<py::ssize_t>& w,
-                             const Geometry& g) {
+inline ConvShape input_shape(const std::array<int64_t, 4>& x, const Extents& w, const Geometry& g) {
   require(w.size() == 4 && usable(g), "conv: bad geometry");
   require(w[2] >= 1 && w[3] >= 1, "conv: empty kernel");
   ConvShape s{};
@@ -40,8 +55,7 @@ inline ConvShape input_shape(const std::array<int64_t, 4>& x, const std::vector<
   return s;
 }
 
-inline ConvShape conv2d_shape(const std::array<int64_t, 4>& x, const std::vector<py::ssize_t>& w,
-                              const Geometry& g) {
+inline ConvShape conv2d_shape(const std::array<int64_t, 4>& x, const Extents& w, const Geometry& g) {
   ConvShape s = input_shape(x, w, g);
   require(s.in_channels == w[1] * g.groups && w[0] % g.groups == 0, "conv2d: bad groups");
   s.out_channels = w[0];
@@ -53,8 +67,7 @@ inline ConvShape conv2d_shape(const std::array<int64_t, 4>& x, const std::vector
   return s;
 }
 
-inline ConvShape conv_transpose2d_shape(const std::array<int64_t, 4>& x, const std::vector<py::ssize_t>& w,
-                                        const Geometry& g) {
+inline ConvShape conv_transpose2d_shape(const std::array<int64_t, 4>& x, const Extents& w, const Geometry& g) {
   ConvShape s = input_shape(x, w, g);
   require(s.in_channels == w[0] && g.groups == 1, "conv_transpose2d: shapes do not match");
   s.out_channels = w[1];

@@ -8,7 +8,9 @@ PYBIND11_MODULE(_core, m) {
   bittwin::bind_products(m);
   bittwin::bind_elementwise(m);
   bittwin::bind_qat(m);
+  bittwin::bind_gradient(m);
   bittwin::bind_kernels(m);
   bittwin::bind_text(m);
   bittwin::bind_threads(m);
+  bittwin::bind_program(m);
 }

@@ -1,36 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products: linear, conv2d, conv_transpose2d, each as bare accumulators or finished to output codes; packed
-// weights; and the proof that accumulators fit INT32.
+// Products: linear, conv2d, conv_transpose2d, each as bare accumulators or finished to output codes.
+#include "bindings/products.h"
+
 #include "bindings/geometry.h"
-#include "bindings/rules.h"
-#include "bindings/weights.h"
-#include "kernels/bound.h"
-#include "kernels/problem.h"
 
 namespace bittwin {
-
-PackedWeight::PackedWeight(const py::array& codes)
-    : type_(weight_type(codes)),
-      shape_(codes.shape(), codes.shape() + codes.ndim()),
-      cache_(std::make_unique<PanelCache>()) {
-  require(codes.ndim() == 2 || codes.ndim() == 4, "PackedWeight: weight must have 2 or 4 axes");
-  codes_ = py::array(codes.attr("copy")());
-  codes_.attr("flags").attr("writeable") = false;
-}
-
-py::array PackedWeight::codes() const {
-  return codes_;
-}
-
-WeightArg weight_argument(const py::object& weight) {
-  if (py::isinstance<PackedWeight>(weight)) {
-    const auto& packed = weight.cast<const PackedWeight&>();
-    return {packed.type(), packed.data(), packed.shape(), &packed.cache()};
-  }
-  require(py::isinstance<py::array>(weight), "weight must be an array or a PackedWeight");
-  const auto codes = py::reinterpret_borrow<py::array>(weight);
-  return {weight_type(codes), codes.data(), {codes.shape(), codes.shape() + codes.ndim()}, nullptr};
-}
 
 namespace {
 
@@ -61,15 +35,6 @@ Finish finish_for(const FinishArgs& args, int64_t channels, py::array& out) {
   return f;
 }
 
-void finish_problem(const Problem& p, const Finish& f) {
-  Outcome outcome;
-  {
-    const py::gil_scoped_release release;
-    outcome = run(active_kernel(), p, f);
-  }
-  refuse_overflow(outcome.bad);
-}
-
 Problem problem_for(Op op, const ConvShape& shape, const py::array& x, const WeightArg& w,
                     const std::optional<py::array>& bias) {
   Problem p{};
@@ -84,9 +49,9 @@ Problem problem_for(Op op, const ConvShape& shape, const py::array& x, const Wei
   return p;
 }
 
-void linear(const py::array& x, const py::object& weight, const std::optional<py::array>& bias,
-            const PreparedRule* rule, const std::optional<py::array>& high, const SplitRule* split,
-            const std::optional<py::array>& bias_digital, py::array& out) {
+void linear(const py::array& x, const py::object& weight, const std::optional<py::array>& bias, py::handle rule,
+            const std::optional<py::array>& high, py::handle split, const std::optional<py::array>& bias_digital,
+            py::array& out) {
   const WeightArg w = weight_argument(weight);
   require(w.shape.size() == 2 && x.ndim() >= 1 && x.shape(x.ndim() - 1) == w.shape[1],
           "linear: shapes do not match");
@@ -94,20 +59,15 @@ void linear(const py::array& x, const py::object& weight, const std::optional<py
   for (py::ssize_t i = 0; i + 1 < x.ndim(); ++i) rows *= x.shape(i);
   require(out.size() == rows * w.shape[0], "linear: out has another size");
   const Problem p = problem_for(Op::linear, linear_shape(rows, w.shape[1], w.shape[0]), x, w, bias);
-  finish_problem(p, finish_for({rule, high, split, bias_digital}, w.shape[0], out));
-}
-
-// [N, C, H, W] whatever the memory order.
-std::array<int64_t, 4> dimensions(const py::array& x, bool channels_last) {
-  require(x.ndim() == 4, "conv: x must have 4 axes");
-  if (channels_last) return {x.shape(0), x.shape(3), x.shape(1), x.shape(2)};
-  return {x.shape(0), x.shape(1), x.shape(2), x.shape(3)};
+  run_problem(p,
+              finish_for({optional_rule<PreparedRule>(rule), high, optional_rule<SplitRule>(split), bias_digital},
+                         w.shape[0], out));
 }
 
 void conv(bool transposed, const py::array& x, const py::object& weight, const std::optional<py::array>& bias,
-          const Geometry& geometry, bool channels_last, int32_t pad_code, const PreparedRule* rule,
-          const std::optional<py::array>& high, const SplitRule* split,
-          const std::optional<py::array>& bias_digital, py::array& out) {
+          const Geometry& geometry, bool channels_last, int32_t pad_code, py::handle rule,
+          const std::optional<py::array>& high, py::handle split, const std::optional<py::array>& bias_digital,
+          py::array& out) {
   const WeightArg w = weight_argument(weight);
   const std::array<int64_t, 4> size = dimensions(x, channels_last);
   const ConvShape shape =
@@ -117,31 +77,41 @@ void conv(bool transposed, const py::array& x, const py::object& weight, const s
   Problem p = problem_for(transposed ? Op::conv_transpose2d : Op::conv2d, shape, x, w, bias);
   p.channels_last = channels_last;
   p.pad_code = pad_code;
-  finish_problem(p, finish_for({rule, high, split, bias_digital}, shape.out_channels, out));
+  run_problem(p,
+              finish_for({optional_rule<PreparedRule>(rule), high, optional_rule<SplitRule>(split), bias_digital},
+                         shape.out_channels, out));
 }
 
 // Output [N, C, H, W] of a convolution.
 std::array<int64_t, 4> conv_output_shape(bool transposed, const std::array<int64_t, 4>& x,
-                                         const std::vector<py::ssize_t>& w, const Geometry& g) {
+                                         const std::vector<py::ssize_t>& weight_shape, const Geometry& g) {
+  const Extents w(weight_shape.data(), static_cast<py::ssize_t>(weight_shape.size()));
   const ConvShape s = transposed ? conv_transpose2d_shape(x, w, g) : conv2d_shape(x, w, g);
   return {s.batch, s.out_channels, s.out_h, s.out_w};
 }
 
-py::tuple accumulator_bound(const py::array& w, const std::optional<py::array>& bias, int64_t x_lo, int64_t x_hi) {
-  require(w.ndim() == 2, "accumulator_bound: weight must be [n, k]");
+void check_range(int64_t x_lo, int64_t x_hi) {
   require(x_lo <= 0 && x_hi >= 0 && x_lo >= -65536 && x_hi <= 65536, "accumulator_bound: x range");
-  const int64_t n = w.shape(0);
-  const int64_t k = w.shape(1);
-  const int32_t* b = optional_s32(bias, n);
-  const bool narrow = weight_type(w) == WeightType::s8;
-  const void* wp = w.data();
+}
+
+py::tuple accumulator_bound(const py::object& weight, const std::optional<py::array>& bias, int64_t x_lo,
+                            int64_t x_hi, int axis) {
+  const WeightArg w = weight_argument(weight);
+  check_range(x_lo, x_hi);
+  const int32_t* b = optional_s32(bias, columns_of(w, axis)[1]);
   AccumulatorBound bound;
   {
     const py::gil_scoped_release release;
-    bound = narrow ? accumulator_bound_ref(static_cast<const int8_t*>(wp), b, n, k, x_lo, x_hi)
-                   : accumulator_bound_ref(static_cast<const int16_t*>(wp), b, n, k, x_lo, x_hi);
+    bound = bound_of_weight(w, axis, b, x_lo, x_hi);
   }
   return py::make_tuple(bound.low, bound.high, bound.column);
+}
+
+bool accumulator_fits(const py::object& weight, const std::optional<py::array>& bias, int64_t x_lo, int64_t x_hi,
+                      int axis) {
+  const WeightArg w = weight_argument(weight);
+  check_range(x_lo, x_hi);
+  return proven(w, axis, optional_s32(bias, columns_of(w, axis)[1]), x_lo, x_hi);
 }
 
 }  // namespace
@@ -149,8 +119,7 @@ py::tuple accumulator_bound(const py::array& w, const std::optional<py::array>& 
 void bind_products(py::module_& m) {
   py::class_<PackedWeight>(m, "PackedWeight")
       .def(py::init<const py::array&>(), py::arg("codes"))
-      .def_property_readonly("codes", &PackedWeight::codes)
-      .def_property_readonly("shape", [](const PackedWeight& w) { return py::tuple(py::cast(w.shape())); });
+      .def_property_readonly("codes", &PackedWeight::codes);
   m.def("linear", &linear, py::arg("x"), py::arg("weight"), py::arg("bias"), py::arg("requantizer"),
         py::arg("high"), py::arg("split"), py::arg("bias_digital"), py::arg("out"));
   py::class_<Geometry>(m, "Geometry")
@@ -165,7 +134,10 @@ void bind_products(py::module_& m) {
   m.def("conv_output_shape", &conv_output_shape, py::arg("transposed"), py::arg("x_shape"), py::arg("weight_shape"),
         py::arg("geometry"));
   m.def("accumulator_bound", &accumulator_bound, py::arg("weight"), py::arg("bias"), py::arg("x_lo"),
-        py::arg("x_hi"));
+        py::arg("x_hi"), py::arg("axis") = 0);
+  m.def("accumulator_fits", &accumulator_fits, py::arg("weight"), py::arg("bias"), py::arg("x_lo"), py::arg("x_hi"),
+        py::arg("axis") = 0);
+  bind_products_or_none(m);
 }
 
 }  // namespace bittwin

@@ -20,6 +20,15 @@ struct PreparedRule {
   RequantPlan plan;
 };
 
+// None, or what _core.two_stage and the like made.
+template <typename T>
+const T* optional_rule(py::handle h) {
+  if (h.is_none()) return nullptr;
+  const T* rule = exactly<T>(h);
+  require(rule != nullptr, "not a rule of the wanted kind");
+  return rule;
+}
+
 inline void refuse_overflow(const LshOverflow& bad) {
   if (bad.index < 0) return;
   throw py::value_error("requantize: accumulator " + std::to_string(bad.acc) + " (element " +

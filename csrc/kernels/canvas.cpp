@@ -20,6 +20,11 @@ int32_t part_of(int32_t code) {
 // A run of codes into one plane, T wide.
 template <typename X, typename T, Part P>
 void convert_run(const X* x, int64_t count, uint32_t flip, int shift, T* out) {
+  if (P == Part::whole && shift == 0) {  // T is as wide as X, or wider
+    const T bits = static_cast<T>(flip);
+    for (int64_t i = 0; i < count; ++i) out[i] = static_cast<T>(static_cast<T>(x[i]) ^ bits);
+    return;
+  }
   for (int64_t i = 0; i < count; ++i) {
     const auto code = static_cast<uint32_t>(part_of<P>(x[i]));
     out[i] = static_cast<T>((code ^ flip) >> shift);
@@ -113,6 +118,13 @@ int64_t type_bytes(InputType t) {
   return t == InputType::u8 || t == InputType::s8 ? 1 : 2;
 }
 
+CanvasView plain_view(const Problem& p, const Item& item) {
+  const ConvShape& s = p.shape;
+  const int64_t pitch = s.in_channels * type_bytes(p.x_type);
+  const int64_t first = p.op == Op::linear ? item.first : item.image * s.in_h * s.in_w;
+  return {static_cast<const uint8_t*>(p.x) + first * pitch, pitch, 0, nullptr};
+}
+
 }  // namespace
 
 InputType part_type(InputType x, Part part) {
@@ -124,14 +136,21 @@ InputType part_type(InputType x, Part part) {
 bool is_canvas(const Problem& p, const Format& f, Part part, const Canvas& canvas, int64_t segment_codes) {
   const bool as_is = part == Part::whole && f.flip == 0 && f.x_planes == 1 && f.code_bytes == type_bytes(p.x_type);
   const bool in_place = p.op == Op::linear || (p.channels_last && p.shape.groups == 1 && !has_margins(p, canvas));
-  return as_is && in_place && segment_codes * f.code_bytes % (4 * f.align_units) == 0;
+  const int64_t bytes = segment_codes * f.code_bytes;
+  const int64_t aligned = 4 * int64_t{f.align_units};
+  return as_is && in_place && (bytes % aligned == 0 || (p.op == Op::linear && bytes >= aligned));
 }
 
-CanvasView view_of_input(const Problem& p, const Item& item) {
-  const ConvShape& s = p.shape;
-  const int64_t pitch = s.in_channels * type_bytes(p.x_type);
-  const int64_t first = p.op == Op::linear ? item.first : item.image * s.in_h * s.in_w;
-  return {static_cast<const uint8_t*>(p.x) + first * pitch, pitch, 0};
+CanvasView view_of_input(const Problem& p, const Item& item, int64_t row_units, Buffer& buffer) {
+  CanvasView view = plain_view(p, item);
+  const int64_t bytes = 4 * row_units;
+  if (p.op == Op::linear && bytes > view.pitch && item.first + item.rows == p.shape.in_w) {
+    uint8_t* last = buffer.reserve(bytes);
+    std::memcpy(last, view.data + (item.rows - 1) * view.pitch, static_cast<size_t>(view.pitch));
+    std::memset(last + view.pitch, 0, static_cast<size_t>(bytes - view.pitch));
+    view.last = last;
+  }
+  return view;
 }
 
 CanvasView make_canvas(const Problem& p, const Format& f, Part part, const Canvas& canvas, const Item& item,
@@ -151,7 +170,7 @@ CanvasView make_canvas(const Problem& p, const Format& f, Part part, const Canva
   } else {
     make_planes<uint16_t>(p, f, part, canvas, item, at, out, plane);
   }
-  return {out, at.pitch * f.code_bytes, plane};
+  return {out, at.pitch * f.code_bytes, plane, nullptr};
 }
 
 CanvasView make_plain_canvas(const Problem& p, const Canvas& canvas, const Item& item, Buffer& buffer) {
@@ -159,7 +178,7 @@ CanvasView make_plain_canvas(const Problem& p, const Canvas& canvas, const Item&
   const Format plain{bytes, 1, 1, 1, 0, 0, false};
   const ConvShape& s = p.shape;
   const Layout at{s.in_channels, s.in_channels, 0, s.in_channels};
-  if (p.channels_last && !has_margins(p, canvas)) return view_of_input(p, item);
+  if (p.channels_last && !has_margins(p, canvas)) return plain_view(p, item);
   const int64_t used = canvas.h * canvas.w * at.pitch * bytes;
   uint8_t* out = buffer.reserve(used + kSlack);
   if (bytes == 1) {
@@ -167,7 +186,7 @@ CanvasView make_plain_canvas(const Problem& p, const Canvas& canvas, const Item&
   } else {
     make_planes<uint16_t>(p, plain, Part::whole, canvas, item, at, out, 0);
   }
-  return {out, at.pitch * bytes, 0};
+  return {out, at.pitch * bytes, 0, nullptr};
 }
 
 }  // namespace bittwin

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // One table, best first, `ref` last; BITTWIN_KERNEL=name forces an entry.
+#include <atomic>
 #include <cstdlib>
-#include <mutex>
 #include <stdexcept>
 
 #include "kernels/kernels.h"
 #include "kernels/loops.h"
+#include "kernels/simd/amx.h"
 
 namespace bittwin {
 namespace {
@@ -31,7 +32,17 @@ const char* avx512vnni_unavailable() {
   if (!base) return "the CPU has no AVX512 (F, BW, DQ, VL)";
   return __builtin_cpu_supports("avx512vnni") ? nullptr : "the CPU has no AVX512-VNNI";
 }
+
+// The kernel takes everything but products from AVX512-VNNI.
+const char* amx_or_avx512_unavailable() {
+  const char* reason = amx_loops() == nullptr ? nullptr : avx512vnni_unavailable();
+  return reason != nullptr ? reason : amx_unavailable();
+}
 #else
+const char* amx_or_avx512_unavailable() {
+  return amx_unavailable();
+}
+
 const char* avx2_unavailable() {
   return "made for x86-64 with GCC or Clang";
 }
@@ -41,8 +52,7 @@ const char* avx512vnni_unavailable() {
 }
 #endif
 
-std::mutex mutex;
-const KernelSet* chosen = nullptr;  // guarded by mutex
+std::atomic<const KernelSet*> chosen{nullptr};  // every call asks: no lock
 
 const KernelSet& find(const std::string& name, const char* origin) {
   std::string known;
@@ -67,6 +77,7 @@ const KernelSet& best() {
 
 const std::vector<KernelSet>& kernel_table() {
   static const std::vector<KernelSet> table{
+      {"amx", "tdpbusd and its signed forms, tiles of 16 x 64 bytes", amx_or_avx512_unavailable, amx_loops},
       {"avx512vnni", "vpdpbusd and vpdpwssd, 512 bits", avx512vnni_unavailable, avx512vnni_loops},
       {"avx2", "vpmaddwd on codes widened to int16, 256 bits", avx2_unavailable, avx2_loops},
       {"ref", "plain C++, normative, any CPU", always_available, no_loops},
@@ -75,18 +86,15 @@ const std::vector<KernelSet>& kernel_table() {
 }
 
 const KernelSet& active_kernel() {
-  const std::lock_guard<std::mutex> lock(mutex);
-  if (chosen == nullptr) {
-    const char* forced = std::getenv("BITTWIN_KERNEL");
-    chosen = forced != nullptr && *forced != '\0' ? &find(forced, "BITTWIN_KERNEL") : &best();
-  }
-  return *chosen;
+  const KernelSet* set = chosen.load(std::memory_order_acquire);
+  if (set != nullptr) return *set;
+  const char* forced = std::getenv("BITTWIN_KERNEL");
+  const KernelSet* found = forced != nullptr && *forced != '\0' ? &find(forced, "BITTWIN_KERNEL") : &best();
+  return chosen.compare_exchange_strong(set, found) ? *found : *set;  // another thread may have been first
 }
 
 void force_kernel(const std::string& name) {
-  const KernelSet* set = name.empty() ? nullptr : &find(name, "force_kernel");
-  const std::lock_guard<std::mutex> lock(mutex);
-  chosen = set;
+  chosen.store(name.empty() ? nullptr : &find(name, "force_kernel"), std::memory_order_release);
 }
 
 }  // namespace bittwin

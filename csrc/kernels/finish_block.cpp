@@ -133,13 +133,19 @@ bool store_flags(const OutputPlace& p, const Block& b, const PixelRun* runs, int
     }
     return all != 0;
   }
+  for (int64_t i = 0; i < b.rows; ++i) {
+    for (int64_t j = 0; j < b.columns; ++j) all &= flags[i * b.width + j];
+  }
   for (int64_t r = 0; r < run_count; ++r) {
     for (int64_t j = 0; j < b.columns; ++j) {
       uint8_t* to = out + element(p, b, runs[r].first, j);
+      if (all != 0 && runs[r].step == 1) {
+        std::memset(to, 1, static_cast<size_t>(runs[r].count));
+        continue;
+      }
       const uint8_t* from = flags + runs[r].from * b.width + j;
       for (int64_t i = 0; i < runs[r].count; ++i) {
         to[i * runs[r].step] = from[i * b.width];
-        all &= from[i * b.width];
       }
     }
   }

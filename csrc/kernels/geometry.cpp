@@ -2,6 +2,8 @@
 #include "kernels/geometry.h"
 
 #include <algorithm>
+#include <array>
+#include <cstring>
 
 namespace bittwin {
 namespace {
@@ -87,6 +89,36 @@ Geometry2d geometry_of(const Problem& problem) {
   }
   shift_onto_canvas(g, s);
   return g;
+}
+
+const Geometry2d& geometry_for(const Problem& problem) {
+  struct Kept {
+    Op op = Op::linear;
+    ConvShape shape{};
+    Geometry2d geometry;
+  };
+  thread_local std::array<Kept, 16> kept;
+  thread_local size_t next = 0;
+  Problem p = problem;
+  p.shape.batch = 1;  // decides nothing
+  if (p.op == Op::linear) {
+    static const Geometry2d any = [] {
+      Problem one;
+      one.shape = linear_shape(1, 1, 1);
+      return geometry_of(one);
+    }();
+    return any;
+  }
+  for (const Kept& k : kept) {
+    if (k.op == p.op && std::memcmp(&k.shape, &p.shape, sizeof p.shape) == 0) return k.geometry;
+  }
+  Kept& slot = kept[next];
+  next = (next + 1) % kept.size();
+  slot.op = Op::linear;  // nothing is kept should the next line throw
+  slot.geometry = geometry_of(p);
+  slot.op = p.op;
+  slot.shape = p.shape;
+  return slot.geometry;
 }
 
 }  // namespace bittwin

@@ -41,4 +41,8 @@ struct Geometry2d {
 
 Geometry2d geometry_of(const Problem& problem);
 
+// The same, made once for the last few layers of this thread; it lives until the thread's next call. That of a
+// linear layer is one for all: its grid is one row long, and the caller counts rows itself.
+const Geometry2d& geometry_for(const Problem& problem);
+
 }  // namespace bittwin

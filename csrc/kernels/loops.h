@@ -109,6 +109,11 @@ struct Loops {
                            uint8_t* low_inside);
   void (*store)(const StoreBlock&);
   QuantizeOutcome (*quantize)(const QuantizeRun&);
+  // How the driver serves them best. None of it changes a result.
+  bool even_rows = false;           // pixels at even distances are faster: a few superfluous ones are worth it
+  int64_t item_bytes = 256 * 1024;  // input codes that stay in L2 while all weights go over them
+  const Loops* small = nullptr;     // better for products these are too wide for (choose_loops.h)
+  int64_t small_rows = 0;           // ... all with fewer pixels than this
 };
 
 // nullptr where the compiler cannot make them.

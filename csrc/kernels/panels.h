@@ -3,9 +3,7 @@
 #pragma once
 
 #include <array>
-#include <memory>
-#include <mutex>
-#include <utility>
+#include <atomic>
 #include <vector>
 
 #include "kernels/buffer.h"
@@ -22,25 +20,45 @@ struct Panel {
   std::vector<int32_t> sum;  // of every column's weights, modulo 2^32
 };
 
+// Units of a segment of `codes` codes, padding included.
+inline int64_t segment_units(const Format& f, int64_t codes) {
+  const int64_t per_unit = 4 / f.code_bytes;
+  const int64_t units = (codes + per_unit - 1) / per_unit;
+  return (units + f.align_units - 1) / f.align_units * f.align_units;
+}
+
 struct PanelSet {
   Format format{};
   std::vector<Panel> panels;  // [groups * sweeps], sweeps fastest
 };
 
 // Builds what `loops` need for inputs of type x_type (a part of a split layer may have another type than the
-// problem's own x).
-PanelSet make_panels(const Loops& loops, const Problem& problem, InputType x_type, const Geometry2d& geometry);
+// problem's own x), in the memory that `set` has from before.
+void make_panels(const Loops& loops, const Problem& problem, InputType x_type, const Geometry2d& geometry,
+                 PanelSet& set);
 
-// Keeps arrangements of one weight array, which must not change while the cache lives. Thread-safe.
+// Keeps arrangements of one weight array, which must not change while the cache lives. Thread-safe: looking one up
+// takes no lock, and two threads that make the same one at the same time agree on the first.
 class PanelCache {
  public:
-  std::shared_ptr<const PanelSet> get(const Loops& loops, const Problem& problem, InputType x_type,
-                                      const Geometry2d& geometry);
+  PanelCache() = default;
+  PanelCache(const PanelCache&) = delete;
+  PanelCache& operator=(const PanelCache&) = delete;
+  ~PanelCache();
+
+  // Lives as long as the cache.
+  const PanelSet& get(const Loops& loops, const Problem& problem, InputType x_type, const Geometry2d& geometry);
 
  private:
-  using Key = std::array<int64_t, 14>;
-  std::mutex mutex_;
-  std::vector<std::pair<Key, std::shared_ptr<const PanelSet>>> sets_;
+  using Key = std::array<int64_t, 15>;
+  struct Node {
+    Key key;
+    PanelSet set;
+    Node* next;
+  };
+  const Node* find(const Key& key, const Node* from) const;
+
+  std::atomic<Node*> first_{nullptr};  // a list that only grows, at its front
 };
 
 }  // namespace bittwin

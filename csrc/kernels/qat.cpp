@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "kernels/buffer.h"
+#include "kernels/simd/quantize_bits.h"
 #include "kernels/threads.h"
 
 namespace bittwin {
@@ -36,8 +37,9 @@ QuantizeOutcome quantize_ref(const QuantizeRun& q, const InputRule<float>& rule)
 }
 
 QuantizeOutcome quantize_part(const Loops* loops, const QuantizeArray& q, int64_t first, int64_t last) {
-  uint8_t flags[kRun];
   QuantizeOutcome all;
+  if (quantize_bits(loops, q, first, last, all)) return all;
+  uint8_t flags[kRun];
   for (int64_t i = first; i < last; i += kRun) {
     const int64_t n = std::min(kRun, last - i);
     void* codes = static_cast<uint8_t*>(q.codes) + (q.wide ? 2 * i : i);
@@ -53,16 +55,16 @@ QuantizeOutcome quantize_part(const Loops* loops, const QuantizeArray& q, int64_
       run.inside = flags;
       quantize();
     }
-    pack_bits(flags, n, q.bits + i / 8);
+    pack_bits(loops, flags, n, q.bits + i / 8);
   }
   return all;
 }
 
 }  // namespace
 
-void pack_bits(const uint8_t* flags, int64_t count, uint8_t* bits) {
+void pack_bits(const Loops* loops, const uint8_t* flags, int64_t count, uint8_t* bits) {
   const int64_t whole = count / 8;
-  for (int64_t i = 0; i < whole; ++i) {
+  for (int64_t i = pack_some_bits(loops, flags, count, bits) / 8; i < whole; ++i) {
     uint64_t eight = 0;  // flag j at bit 8 j; the factor moves it to bit 56 + j
     for (int j = 0; j < 8; ++j) eight |= static_cast<uint64_t>(flags[8 * i + j]) << (8 * j);
     bits[i] = static_cast<uint8_t>((eight * 0x0102040810204080ULL) >> 56);

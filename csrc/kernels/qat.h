@@ -28,7 +28,7 @@ struct QuantizeArray {
 QuantizeOutcome quantize_array(const Loops* loops, const QuantizeArray& q);
 
 // Packs bytes of 0 and 1.
-void pack_bits(const uint8_t* flags, int64_t count, uint8_t* bits);
+void pack_bits(const Loops* loops, const uint8_t* flags, int64_t count, uint8_t* bits);
 
 // Accumulators [outer, channels, inner] to finish.out of the same layout; finish.high must be null.
 Outcome finish_array(const Loops* loops, const int32_t* acc, const int32_t* acc_high, const CodeLayout& layout,

@@ -7,8 +7,10 @@
 #include <algorithm>
 #include <memory>
 #include <mutex>
+#include <numeric>
 
 #include "kernels/canvas.h"
+#include "kernels/choose_loops.h"
 #include "kernels/finish_block.h"
 #include "kernels/panels.h"
 #include "kernels/threads.h"
@@ -17,11 +19,11 @@ namespace bittwin {
 namespace {
 
 constexpr int64_t kBlockRows = 96;          // a multiple of every loop's row count
-constexpr int64_t kItemBytes = 256 * 1024;  // input of one item: well within L2
 constexpr int64_t kParallelWork = 1 << 22;  // products below which waking a thread costs more than it brings
 
 struct Scratch {
   Buffer acc, acc_high, start, start_high;
+  std::vector<int64_t> offsets, high_offsets;
   FinishScratch finish;
 };
 
@@ -50,6 +52,18 @@ void fill_start(const Panel& panel, const Format& f, const int32_t* bias, int64_
   std::fill(start + columns, start + width, 0);
 }
 
+// Loops that like even distances walk rows as wide as the canvas where that costs little: the pixels beyond the
+// grid are computed from whatever the canvas holds there, and never stored.
+int64_t walk_width(const Loops& loops, const Sweep& s, const Canvas& canvas) {
+  if (!loops.even_rows || s.step_y * canvas.w % s.step_x != 0) return s.grid_w;
+  const int64_t even = s.step_y * canvas.w / s.step_x;
+  return even >= s.grid_w && even - s.grid_w <= s.grid_w / 4 ? even : s.grid_w;
+}
+
+int64_t walk_pixels(const Sweep& s, int64_t walk) {
+  return s.grid_h == 0 || s.grid_w == 0 ? 0 : (s.grid_h - 1) * walk + s.grid_w;
+}
+
 // Addresses of a block's pixels and their places in the output.
 struct BlockPixels {
   const uint8_t* row[kBlockRows];
@@ -57,37 +71,37 @@ struct BlockPixels {
   int64_t runs = 0;
 };
 
-void place_pixels(const Problem& p, const Sweep& sweep, const Canvas& canvas, const Item& item, int64_t first,
-                  int64_t rows, BlockPixels& out) {
+void place_pixels(const Problem& p, const Sweep& sweep, int64_t walk, const Item& item, int64_t first, int64_t rows,
+                  BlockPixels& out) {
   const int64_t out_w = p.op == Op::linear ? sweep.grid_w : p.shape.out_w;
-  const bool whole = sweep.out_step_x == 1 && sweep.out_step_y == 1;  // the sweep is the output, in order
+  // the sweep is the output, in order
+  const bool whole = sweep.out_step_x == 1 && sweep.out_step_y == 1 && walk == sweep.grid_w;
   out.runs = 0;
   if (whole) out.run[out.runs++] = {0, rows, first + item.first, 1};
-  (void)canvas;
   for (int64_t i = 0; !whole && i < rows;) {
-    const int64_t y = (first + i) / sweep.grid_w;
-    const int64_t x = (first + i) % sweep.grid_w;
+    const int64_t y = (first + i) / walk;
+    const int64_t x = (first + i) % walk;
     const int64_t count = std::min(rows - i, sweep.grid_w - x);
     const int64_t pixel = (sweep.out_y + y * sweep.out_step_y) * out_w + sweep.out_x + x * sweep.out_step_x;
-    out.run[out.runs++] = {i, count, pixel, sweep.out_step_x};
-    i += count;
+    if (count > 0) out.run[out.runs++] = {i, count, pixel, sweep.out_step_x};
+    i += std::min(rows - i, walk - x);
   }
 }
 
-void point_rows(const Sweep& sweep, const Canvas& canvas, const CanvasView& view, int64_t first, int64_t rows,
-                const uint8_t** row) {
-  int64_t y = first / sweep.grid_w;
-  int64_t x = first % sweep.grid_w;
+void point_rows(const Sweep& sweep, int64_t walk, const Canvas& canvas, const CanvasView& view, int64_t first,
+                int64_t rows, const uint8_t** row) {
+  int64_t y = first / walk;
+  int64_t x = first % walk;
   for (int64_t i = 0; i < rows; ++i) {
     row[i] = view.data + (y * sweep.step_y * canvas.w + x * sweep.step_x) * view.pitch;
-    if (++x == sweep.grid_w) x = 0, ++y;
+    if (++x == walk) x = 0, ++y;
   }
 }
 
-std::vector<int64_t> segment_offsets(const Sweep& sweep, const Canvas& canvas, const CanvasView& view) {
-  std::vector<int64_t> offsets;
+void segment_offsets(const Sweep& sweep, const Canvas& canvas, const CanvasView& view,
+                     std::vector<int64_t>& offsets) {
+  offsets.clear();
   for (const Segment& s : sweep.segments) offsets.push_back((s.y * canvas.w + s.x) * view.pitch);
-  return offsets;
 }
 
 // Rounds one block of pixels times up to max_groups groups of columns.
@@ -120,24 +134,23 @@ void run_extent(const Job& job, const Item& item, const Inputs& inputs, int64_t 
                 const Extent& extent, Outcome& outcome) {
   thread_local Scratch scratch;
   const Problem& p = job.problem;
-  Sweep sweep = job.geometry.sweeps[sweep_index];
-  Canvas canvas = job.geometry.canvas;
-  if (p.op == Op::linear) sweep.grid_w = canvas.w = item.rows;
+  const Sweep& sweep = job.geometry.sweeps[sweep_index];
+  const Canvas& canvas = job.geometry.canvas;
   const size_t panel = static_cast<size_t>(group) * job.geometry.sweeps.size() + sweep_index;
   const Round low{&job.low->panels[panel], &job.low->format, &inputs.low, p.bias};
-  const std::vector<int64_t> offsets = segment_offsets(sweep, canvas, inputs.low);
+  segment_offsets(sweep, canvas, inputs.low, scratch.offsets);
   Round high{};
-  std::vector<int64_t> high_offsets;
   if (job.high != nullptr) {
     high = {&job.high->panels[panel], &job.high->format, &inputs.high, nullptr};
-    high_offsets = segment_offsets(sweep, canvas, inputs.high);
+    segment_offsets(sweep, canvas, inputs.high, scratch.high_offsets);
   }
   const int64_t step = int64_t{job.loops.lane} * job.loops.max_groups;
   const int64_t columns_per_group = p.shape.out_channels / p.shape.groups;
-  const int64_t pixels = sweep.grid_h * sweep.grid_w;
+  const int64_t walk = walk_width(job.loops, sweep, canvas);
+  const int64_t pixels = p.op == Op::linear ? item.rows : walk_pixels(sweep, walk);
   int32_t* acc = scratch.acc.array<int32_t>(kBlockRows * step);
   int32_t* acc_high = job.high != nullptr ? scratch.acc_high.array<int32_t>(kBlockRows * step) : nullptr;
-  BlockPixels block{};
+  BlockPixels block;  // not cleared: it is as large as a small layer's whole input
   const uint8_t* high_row[kBlockRows];
   for (int64_t column = extent.column_first; column < extent.column_last; column += step) {
     const int64_t columns = std::min(step, extent.column_last - column);
@@ -146,12 +159,14 @@ void run_extent(const Job& job, const Item& item, const Inputs& inputs, int64_t 
     for (int64_t b = extent.block_first; b < extent.block_last; ++b) {
       const int64_t first = b * kBlockRows;
       const int64_t rows = std::min(kBlockRows, pixels - first);
-      place_pixels(p, sweep, canvas, item, first, rows, block);
-      point_rows(sweep, canvas, inputs.low, first, rows, block.row);
-      multiply(job, low, offsets, block.row, rows, column, columns, channel, scratch.start, acc);
+      place_pixels(p, sweep, walk, item, first, rows, block);
+      point_rows(sweep, walk, canvas, inputs.low, first, rows, block.row);
+      if (inputs.low.last != nullptr && first + rows == pixels) block.row[rows - 1] = inputs.low.last;
+      multiply(job, low, scratch.offsets, block.row, rows, column, columns, channel, scratch.start, acc);
       if (job.high != nullptr) {
-        point_rows(sweep, canvas, inputs.high, first, rows, high_row);
-        multiply(job, high, high_offsets, high_row, rows, column, columns, channel, scratch.start_high, acc_high);
+        point_rows(sweep, walk, canvas, inputs.high, first, rows, high_row);
+        multiply(job, high, scratch.high_offsets, high_row, rows, column, columns, channel, scratch.start_high,
+                 acc_high);
       }
       const Block done{acc, acc_high, rows, lanes * job.loops.lane, columns, channel, item.image};
       finish_block(job.loops, job.finish, job.place, done, block.run, block.runs, scratch.finish, outcome);
@@ -159,10 +174,11 @@ void run_extent(const Job& job, const Item& item, const Inputs& inputs, int64_t 
   }
 }
 
+// Every segment is a multiple of this many codes long.
 int64_t segment_codes(const Problem& p, const Geometry2d& g) {
-  int64_t taps = 1;
+  int64_t taps = 0;
   for (const Sweep& s : g.sweeps) {
-    for (const Segment& seg : s.segments) taps = std::max(taps, static_cast<int64_t>(seg.taps.size()));
+    for (const Segment& seg : s.segments) taps = std::gcd(taps, static_cast<int64_t>(seg.taps.size()));
   }
   return taps * (p.shape.in_channels / p.shape.groups);
 }
@@ -170,10 +186,10 @@ int64_t segment_codes(const Problem& p, const Geometry2d& g) {
 CanvasView input_for(const Job& job, const PanelSet& set, Part part, const Item& item, int64_t group,
                      Buffer& buffer) {
   const Problem& p = job.problem;
-  if (is_canvas(p, set.format, part, job.geometry.canvas, segment_codes(p, job.geometry))) {
-    return view_of_input(p, item);
-  }
   const int64_t units = set.panels.empty() ? 0 : set.panels[0].units;
+  if (is_canvas(p, set.format, part, job.geometry.canvas, segment_codes(p, job.geometry))) {
+    return view_of_input(p, item, units, buffer);
+  }
   return make_canvas(p, set.format, part, job.geometry.canvas, item, group, units, buffer);
 }
 
@@ -193,8 +209,8 @@ class Total {
   Outcome total_;
 };
 
-int64_t blocks_of(const Sweep& s, const Problem& p, const Item& item) {
-  const int64_t pixels = p.op == Op::linear ? item.rows : s.grid_h * s.grid_w;
+int64_t blocks_of(const Sweep& s, int64_t walk, const Problem& p, const Item& item) {
+  const int64_t pixels = p.op == Op::linear ? item.rows : walk_pixels(s, walk);
   return (pixels + kBlockRows - 1) / kBlockRows;
 }
 
@@ -209,7 +225,8 @@ void run_item(const Job& job, const Item& item, bool share, Total& total) {
     inputs.low = input_for(job, *job.low, job.high != nullptr ? Part::low : Part::whole, item, g, low_buffer);
     if (job.high != nullptr) inputs.high = input_for(job, *job.high, Part::high, item, g, high_buffer);
     for (size_t w = 0; w < job.geometry.sweeps.size(); ++w) {
-      const int64_t blocks = blocks_of(job.geometry.sweeps[w], job.problem, item);
+      const Sweep& sweep = job.geometry.sweeps[w];
+      const int64_t blocks = blocks_of(sweep, walk_width(job.loops, sweep, job.geometry.canvas), job.problem, item);
       if (!share) {
         Outcome outcome;
         run_extent(job, item, inputs, g, w, {0, blocks, 0, columns}, outcome);
@@ -228,7 +245,7 @@ void run_item(const Job& job, const Item& item, bool share, Total& total) {
   }
 }
 
-std::vector<Item> items_of(const Problem& p, int threads) {
+std::vector<Item> items_of(const Problem& p, int64_t bytes, int threads) {
   std::vector<Item> items;
   if (p.op != Op::linear) {
     for (int64_t i = 0; i < p.shape.batch; ++i) items.push_back({i, 0, 0});
@@ -236,9 +253,10 @@ std::vector<Item> items_of(const Problem& p, int threads) {
   }
   const int64_t rows = p.shape.in_w;
   const int64_t most =
-      std::max(kBlockRows, kItemBytes / std::max<int64_t>(1, p.shape.in_channels) / kBlockRows * kBlockRows);
+      std::max(kBlockRows, bytes / std::max<int64_t>(1, p.shape.in_channels) / kBlockRows * kBlockRows);
   int64_t each = std::min(most, (rows + threads - 1) / threads);
-  if (each > kBlockRows) each = (each + kBlockRows - 1) / kBlockRows * kBlockRows;
+  constexpr int64_t kTiles = 32;  // rows that waste no register or tile
+  if (each > kTiles) each = std::min(most, (each + kTiles - 1) / kTiles * kTiles);
   for (int64_t i = 0; i < rows; i += each) items.push_back({0, i, std::min(each, rows - i)});
   return items;
 }
@@ -287,13 +305,14 @@ void depthwise_item(const Job& job, const Item& item, const std::vector<int16_t>
   int32_t* acc = scratch.acc.array<int32_t>(kBlockRows * kDepthwiseChunk);
   int32_t* start = scratch.start.array<int32_t>(kDepthwiseChunk);
   BlockPixels block{};
-  for (int64_t b = 0; b < blocks_of(sweep, p, item); ++b) {
+  for (int64_t b = 0; b < blocks_of(sweep, sweep.grid_w, p, item); ++b) {
     const int64_t first = b * kBlockRows;
     const int64_t rows = std::min(kBlockRows, sweep.grid_h * sweep.grid_w - first);
-    place_pixels(p, sweep, canvas, item, first, rows, block);
+    place_pixels(p, sweep, sweep.grid_w, item, first, rows, block);
     for (int64_t c = 0; c < p.shape.out_channels; c += kDepthwiseChunk) {
       const int64_t chunk = std::min(kDepthwiseChunk, p.shape.out_channels - c);
-      point_rows(sweep, canvas, {view.data + c * bytes, view.pitch, 0}, first, rows, block.row);
+      point_rows(sweep, sweep.grid_w, canvas, {view.data + c * bytes, view.pitch, 0, nullptr}, first, rows,
+                 block.row);
       for (int64_t j = 0; j < chunk; ++j) start[j] = p.bias != nullptr ? p.bias[c + j] : 0;
       job.loops.depthwise({block.row, rows, taps.data(), tap_count, weights.data() + c * tap_count, chunk, start,
                            acc, p.x_type, p.w_type == WeightType::s8});
@@ -311,16 +330,17 @@ int64_t work_of(const Problem& p) {
 
 }  // namespace
 
-Outcome run_fast(const Loops& loops, const Problem& p, const Finish& finish) {
+Outcome run_fast(const Loops& best, const Problem& p, const Finish& finish) {
   const ConvShape& s = p.shape;
   if (s.batch * s.out_h * s.out_w * s.out_channels == 0) return {};
-  const Geometry2d geometry = geometry_of(p);
+  const Geometry2d& geometry = geometry_for(p);
+  const Loops& loops = choose_loops(best, p, finish.split != nullptr ? Part::low : Part::whole, geometry);
   const OutputPlace place{p.op == Op::linear ? s.in_w : s.out_h * s.out_w, s.out_channels,
                           p.op == Op::linear || p.channels_last};
   Job job{loops, p, finish, geometry, nullptr, nullptr, place};
   const bool parallel = work_of(p) >= kParallelWork;
   const int threads = parallel ? num_threads() : 1;
-  const std::vector<Item> items = items_of(p, threads);
+  const std::vector<Item> items = items_of(p, loops.item_bytes, threads);
   Total total;
   if (is_depthwise(p) && finish.split == nullptr) {
     const std::vector<int16_t> weights = depthwise_weights(p);
@@ -336,16 +356,18 @@ Outcome run_fast(const Loops& loops, const Problem& p, const Finish& finish) {
     }
     return total.get();
   }
-  const auto panels_for = [&](Part part) -> std::shared_ptr<const PanelSet> {
+  // Weights that nobody packed are arranged anew, in memory that is kept from call to call.
+  thread_local PanelSet own[2];
+  const auto panels_for = [&](Part part) -> const PanelSet* {
     const InputType type = part_type(p.x_type, part);
-    if (p.cache != nullptr) return p.cache->get(loops, p, type, geometry);
-    return std::make_shared<const PanelSet>(make_panels(loops, p, type, geometry));
+    if (p.cache != nullptr) return &p.cache->get(loops, p, type, geometry);
+    PanelSet& set = own[part == Part::high ? 1 : 0];
+    make_panels(loops, p, type, geometry, set);
+    return &set;
   };
   const bool split = finish.split != nullptr;
-  const auto low = panels_for(split ? Part::low : Part::whole);
-  const auto high = split ? panels_for(Part::high) : nullptr;
-  job.low = low.get();
-  job.high = high.get();
+  job.low = panels_for(split ? Part::low : Part::whole);
+  job.high = split ? panels_for(Part::high) : nullptr;
   const auto count = static_cast<int64_t>(items.size());
   if (!parallel || threads == 1) {
     for (const Item& item : items) run_item(job, item, false, total);

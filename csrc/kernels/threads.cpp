@@ -48,6 +48,7 @@ int find_default() {
 }
 
 thread_local bool inside_body = false;
+thread_local int count_here = 0;  // 0: the process's number
 
 // One call of parallel_for; lives on its caller's stack.
 struct Job {
@@ -185,7 +186,16 @@ void set_num_threads(int n) {
   chosen.store(n, std::memory_order_relaxed);
 }
 
+ThreadCountHere::ThreadCountHere(int n) : before_(count_here) {
+  if (n > 0) count_here = std::min(n, kMaxThreads);
+}
+
+ThreadCountHere::~ThreadCountHere() {
+  count_here = before_;
+}
+
 int num_threads() {
+  if (count_here > 0) return count_here;
   int n = chosen.load(std::memory_order_relaxed);
   if (n == 0) n = default_count.load(std::memory_order_relaxed);
   if (n == 0) {

@@ -38,6 +38,19 @@ int hardware_threads();
 // Throws std::invalid_argument outside 0..kMaxThreads.
 void set_num_threads(int n);
 
+// While it lives, jobs begun on its thread use at most n threads, whatever the process's number is: another
+// library's setting for one call. 0 changes nothing; more than kMaxThreads counts as that.
+class ThreadCountHere {
+ public:
+  explicit ThreadCountHere(int n);
+  ~ThreadCountHere();
+  ThreadCountHere(const ThreadCountHere&) = delete;
+  ThreadCountHere& operator=(const ThreadCountHere&) = delete;
+
+ private:
+  int before_;
+};
+
 // The number in force. Throws std::runtime_error when it is BITTWIN_NUM_THREADS's and that is no number in
 // 1..kMaxThreads; parallel_for of several tasks throws it too, before it begins.
 int num_threads();

@@ -23,6 +23,7 @@ from bittwin.conv import (
 from bittwin.errors import BittwinError, DumpError, NetworkError
 from bittwin.functional import accumulate, linear, requantize
 from bittwin.kernel_info import active_kernel, kernels
+from bittwin.packed import PackedWeight, pack_weight
 from bittwin.requant import Requant, half_even, half_even_f32, readout
 from bittwin.split import split_conv2d, split_conv_transpose2d, split_linear
 from bittwin.threads import get_num_threads, set_num_threads
@@ -36,7 +37,17 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 # Loaded at first use, so that `import bittwin` stays cheap.
-_LAZY_MODULES = ("compat", "golden", "network", "nn", "testing")
+_LAZY_MODULES = (
+    "compat",
+    "golden",
+    "mapping",
+    "network",
+    "nn",
+    "onnx",
+    "optimize",
+    "recurrent",
+    "testing",
+)
 _LAZY = {
     "Dump": "bittwin.golden",
     "Verification": "bittwin.golden",
@@ -54,6 +65,7 @@ __all__ = [
     "DumpError",
     "Network",
     "NetworkError",
+    "PackedWeight",
     "Requant",
     "Verification",
     "__version__",
@@ -76,6 +88,7 @@ __all__ = [
     "linear",
     "load_network",
     "lookup",
+    "pack_weight",
     "quantize",
     "quantize_bias",
     "read_dump",

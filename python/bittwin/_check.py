@@ -11,6 +11,10 @@ from numpy.typing import NDArray
 
 INPUT_DTYPES = ("uint8", "int8", "uint16", "int16")
 WEIGHT_DTYPES = ("int8", "int16")
+OVERFLOWS = ("refuse", "wrap32")
+_NUMBERS = ("int8", "uint8", "int16", "uint16", "int32", "int64", "float32", "float64")
+# A dtype writes its name anew each time it is asked; a byte-swapped one is not in here.
+_NAMES = {np.dtype(name): name for name in _NUMBERS}
 
 
 def one_of(words: Sequence[str]) -> str:
@@ -22,6 +26,14 @@ def dense_array(
     name: str, value: Any, dtypes: Sequence[str], ndim: int | None = None
 ) -> NDArray[Any]:
     """Return `value` as a dense aligned array; only numpy arrays of one of `dtypes` are taken."""
+    if (
+        type(value) is np.ndarray
+        and _NAMES.get(value.dtype) in dtypes
+        and ndim in (None, value.ndim)
+    ):
+        flags = value.flags
+        if flags.c_contiguous and flags.aligned:
+            return value
     if not isinstance(value, np.ndarray):
         kind = "scalar " if isinstance(value, np.generic) else ""
         raise TypeError(
@@ -93,6 +105,18 @@ def four_sides(name: str, value: Any) -> tuple[int, int, int, int]:
     return height, width, height, width
 
 
+def proves(overflow: Any) -> bool:
+    """Whether an accumulator has to be proven: `overflow` is ``refuse``, not ``wrap32``."""
+    return choice("overflow", overflow, OVERFLOWS) == "refuse"
+
+
+def plain_bits(x_bits: Any) -> int:
+    """x_bits as the binding's short way takes it: 0 for None, -1 for what only a refusal can follow."""
+    if x_bits is None:
+        return 0
+    return x_bits if type(x_bits) is int and 1 <= x_bits <= 16 else -1
+
+
 def code_range(dtype: np.dtype[Any], x_bits: int | None) -> tuple[int, int]:
     """Lowest and highest input code of a dtype and bit width.
 
@@ -136,3 +160,39 @@ def bias_array(bias: Any, columns: int, name: str = "bias") -> NDArray[np.int32]
     if array.shape != (columns,):
         raise ValueError(f"{name}: found shape {array.shape}, wanted ({columns},)")
     return array
+
+
+def output_array(
+    out: NDArray[Any] | None,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    *inputs: Any,
+    as_number: bool = False,
+) -> NDArray[Any]:
+    """Check `out`, or make one; `inputs` are what it must not overlap, arrays or not.
+
+    `as_number`: out may also be float32, for codes that float32 holds exactly.
+    """
+    if out is None:
+        return np.empty(shape, dtype)
+    names = (dtype.name, "float32") if as_number else (dtype.name,)
+    if type(out) is not np.ndarray or _NAMES.get(out.dtype) not in names:
+        found = out.dtype.name if isinstance(out, np.ndarray) else type(out).__name__
+        kind = "byte-swapped " if isinstance(out, np.ndarray) and not out.dtype.isnative else ""
+        raise TypeError(f"out: found {kind}{found}, wanted a numpy array of {one_of(names)}")
+    if out.shape != shape:
+        raise ValueError(f"out: found shape {out.shape}, wanted {shape}")
+    flags = out.flags
+    if not (flags.c_contiguous and flags.aligned and flags.writeable):
+        has = {
+            "C-contiguous": flags.c_contiguous,
+            "aligned": flags.aligned,
+            "writeable": flags.writeable,
+        }
+        missing = one_of([word for word, there in has.items() if not there])
+        raise ValueError(
+            f"out: found an array that is not {missing}, wanted a writeable, aligned, C-contiguous one"
+        )
+    if any(isinstance(i, np.ndarray) and np.may_share_memory(out, i) for i in inputs):
+        raise ValueError("out: found memory that an input uses, wanted an array that overlaps none")
+    return out

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bittwin import _core
-from bittwin._check import WEIGHT_DTYPES, bias_array, choice, code_range, dense_array
+from bittwin._check import bias_array, choice, code_range
+from bittwin.packed import CoreWeight, PackedWeight, Weight, weight_argument
 
 INT32_MIN = -(2**31)
 INT32_MAX = 2**31 - 1
@@ -42,7 +42,7 @@ class AccumulatorBound:
 
 
 def accumulator_bound(
-    weight: NDArray[Any],
+    weight: Weight,
     bias: NDArray[np.int32] | None = None,
     *,
     x_dtype: str = "uint8",
@@ -51,7 +51,7 @@ def accumulator_bound(
     """Bound the accumulators of a linear layer for every input it may see.
 
     Args:
-        weight: [out, in] int8 or int16.
+        weight: [out, in] int8 or int16, packed or not.
         bias: [out] int32, or None.
         x_dtype: dtype of the input codes: uint8, int8, uint16 or int16.
         x_bits: width of the input codes; default 8, or 12 for the two-byte dtypes.
@@ -64,30 +64,40 @@ def accumulator_bound(
     >>> bittwin.accumulator_bound(np.array([[100, -100]], np.int8), np.array([1000], np.int32))
     AccumulatorBound(low=-24500, high=26500, column=0)
     """
-    w = dense_array("weight", weight, WEIGHT_DTYPES, 2)
+    w, shape = weight_argument(weight, 2)
     choice("x_dtype", x_dtype, ("uint8", "int8", "uint16", "int16"))
     low, high = code_range(np.dtype(x_dtype), x_bits)
-    return AccumulatorBound(*_core.accumulator_bound(w, bias_array(bias, w.shape[0]), low, high))
+    return AccumulatorBound(*_core.accumulator_bound(w, bias_array(bias, shape[0]), low, high))
 
 
 def prove_fits(
-    layer: str, weight: NDArray[Any], bias: NDArray[np.int32] | None, low: int, high: int
+    layer: str,
+    weight: CoreWeight | PackedWeight,
+    bias: NDArray[np.int32] | None,
+    low: int,
+    high: int,
+    axis: int = 0,
 ) -> None:
-    """Refuse a layer whose INT32 accumulator can wrap; `weight` is [out, products per output]."""
-    # Most int8 layers are too small to reach 2^31 whatever their weights are.
-    largest = 128 if weight.dtype == np.int8 else 32768
-    reach = weight.shape[1] * largest * max(-low, high)
-    if reach <= INT32_MAX and (
-        bias is None
-        or not bias.size
-        or (int(bias.max()) + reach <= INT32_MAX and int(bias.min()) - reach >= INT32_MIN)
-    ):
+    """Refuse a layer whose INT32 accumulator can wrap.
+
+    Args:
+        layer: its name, for the message.
+        weight: [out, in], or with four axes.
+        bias: [out] int32, or None.
+        low: lowest input code, at most 0.
+        high: highest input code, at least 0.
+        axis: the weight's axis that counts outputs; 1 for a transposed convolution.
+    """
+    if isinstance(weight, PackedWeight):
+        weight = weight.core
+    elif isinstance(weight, np.ndarray):
+        weight = np.ascontiguousarray(weight)
+    if _core.accumulator_fits(weight, bias, low, high, axis):
         return
-    bound = AccumulatorBound(*_core.accumulator_bound(weight, bias, low, high))
-    if not bound.fits:
-        raise ValueError(
-            f"{layer}: with input codes {low}..{high} the accumulator of column {bound.column} can "
-            f"leave INT32: found the bound {bound.low}..{bound.high}, wanted within "
-            f"{INT32_MIN}..{INT32_MAX}; give fewer rows to a layer, or pass overflow='wrap32' for the "
-            "C-model's wrapping accumulator"
-        )
+    bound = AccumulatorBound(*_core.accumulator_bound(weight, bias, low, high, axis))
+    raise ValueError(
+        f"{layer}: with input codes {low}..{high} the accumulator of column {bound.column} can "
+        f"leave INT32: found the bound {bound.low}..{bound.high}, wanted within "
+        f"{INT32_MIN}..{INT32_MAX}; give fewer rows to a layer, or pass overflow='wrap32' for the "
+        "C-model's wrapping accumulator"
+    )

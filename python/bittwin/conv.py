@@ -3,31 +3,20 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bittwin import _core
-from bittwin._check import (
-    WEIGHT_DTYPES,
-    bias_array,
-    choice,
-    dense_array,
-    four_sides,
-    input_codes,
-    integer,
-    pair,
-)
-from bittwin.bounds import prove_fits
-from bittwin.functional import OVERFLOWS, requantize
+from bittwin._conv_settings import conv_settings
+from bittwin._products import Finish, conv_product
+from bittwin.packed import Weight
 from bittwin.requant import Requant
 
 
 def conv2d_accumulate(
     x: NDArray[Any],
-    weight: NDArray[Any],
+    weight: Weight,
     bias: NDArray[np.int32] | None = None,
     *,
     stride: int | tuple[int, int] = 1,
@@ -35,10 +24,12 @@ def conv2d_accumulate(
     dilation: int | tuple[int, int] = 1,
     groups: int = 1,
     pad_value: int = 0,
+    out: NDArray[np.int32] | None = None,
+    layout: str = "NCHW",
     overflow: str = "refuse",
     x_bits: int | None = None,
 ) -> NDArray[np.int32]:
-    """The INT32 accumulators of `conv2d`, [N, O, out_h, out_w].
+    """The INT32 accumulators of `conv2d`, [N, O, out_h, out_w], or [N, out_h, out_w, O] with NHWC.
 
     >>> import numpy as np, bittwin
     >>> x = np.arange(4, dtype=np.uint8).reshape(1, 1, 2, 2)
@@ -46,45 +37,16 @@ def conv2d_accumulate(
     array([[[[0, 1],
              [2, 6]]]], dtype=int32)
     """
-    choice("overflow", overflow, OVERFLOWS)
-    codes, low, high = input_codes(x, x_bits, ndim=4)
-    w = dense_array("weight", weight, WEIGHT_DTYPES, 4)
-    strides, dilations = pair("stride", stride, 1), pair("dilation", dilation, 1)
-    sides = four_sides("padding", padding)
-    count = integer("groups", groups, 1, 1 << 20)
-    if w.shape[0] % count or codes.shape[1] != w.shape[1] * count:
-        raise ValueError(
-            f"x: found {codes.shape[1]} channels, wanted {w.shape[1] * count} to go with weight "
-            f"{w.shape} in {count} groups (whose {w.shape[0]} output channels must divide evenly)"
-        )
-    b = bias_array(bias, w.shape[0])
-    value = integer("pad_value", pad_value, low, high)
-    if value:
-        top, left, bottom, right = sides
-        codes = np.pad(codes, ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=value)
-        sides = (0, 0, 0, 0)
-    if w.shape[2] == 0 or w.shape[3] == 0:
-        raise ValueError(f"weight: found shape {w.shape}, wanted a kernel of at least 1 x 1")
-    for name, extent, kernel, step, before, after in (
-        ("height", codes.shape[2], w.shape[2], dilations[0], sides[0], sides[2]),
-        ("width", codes.shape[3], w.shape[3], dilations[1], sides[1], sides[3]),
-    ):
-        if extent + before + after < (kernel - 1) * step + 1:
-            raise ValueError(
-                f"x: found {name} {extent} ({extent + before + after} padded), wanted at least "
-                f"{(kernel - 1) * step + 1} for a kernel of {kernel} with dilation {step}"
-            )
-    if overflow == "refuse":
-        prove_fits("conv2d", w.reshape(w.shape[0], math.prod(w.shape[1:])), b, low, high)
-    geometry = _core.Geometry(strides, sides, dilations, (0, 0), count)
-    acc = np.empty(_core.conv_output_shape(False, codes.shape, w.shape, geometry), np.int32)
-    _core.conv(False, codes, w, b, geometry, False, 0, None, None, None, None, acc)
-    return acc
+    settings = conv_settings(stride, padding, dilation, 0, groups)
+    return conv_product(
+        False, x, weight, bias, settings, None,
+        pad_value=pad_value, out=out, layout=layout, overflow=overflow, x_bits=x_bits,
+    )  # fmt: skip
 
 
 def conv2d(
     x: NDArray[Any],
-    weight: NDArray[Any],
+    weight: Weight,
     bias: NDArray[np.int32] | None,
     requant: Requant,
     *,
@@ -95,6 +57,7 @@ def conv2d(
     pad_value: int = 0,
     high: NDArray[Any] | None = None,
     out: NDArray[Any] | None = None,
+    layout: str = "NCHW",
     overflow: str = "refuse",
     x_bits: int | None = None,
 ) -> NDArray[Any]:
@@ -102,7 +65,7 @@ def conv2d(
 
     Args:
         x: [N, C, H, W] uint8, int8, uint16 or int16 input codes.
-        weight: [O, C / groups, kh, kw] int8 or int16.
+        weight: [O, C / groups, kh, kw] int8 or int16, or what `pack_weight` made of it.
         bias: [O] int32, or None.
         requant: the rule; per-channel rules count output channels.
         stride: one integer or (height, width).
@@ -111,7 +74,10 @@ def conv2d(
         groups: number of channel groups.
         pad_value: the code that padding holds (an asymmetric input's zero point).
         high: [N, O, out_h, out_w] digital part in output units, added before the saturation.
-        out: [N, O, out_h, out_w] requant.dtype to write into.
+        out: [N, O, out_h, out_w] to write into: C-contiguous, overlapping no input; requant.dtype, or
+            float32, which then holds the codes as numbers.
+        layout: ``NCHW``, or ``NHWC``: x, high, out and the result have their channels last (the weight
+            stays as it is).
         overflow: ``refuse`` (proven from the weights) or ``wrap32``.
         x_bits: width of the input codes, see `bittwin.accumulate`; there is no split here, one round.
 
@@ -133,34 +99,28 @@ def conv2d(
              [15, 22, 15],
              [10, 15, 10]]]], dtype=int8)
     """
-    acc = conv2d_accumulate(
-        x,
-        weight,
-        bias,
-        stride=stride,
-        padding=padding,
-        dilation=dilation,
-        groups=groups,
-        pad_value=pad_value,
-        overflow=overflow,
-        x_bits=x_bits,
-    )
-    return requantize(acc, requant, high=high, axis=1, out=out)
+    settings = conv_settings(stride, padding, dilation, 0, groups)
+    return conv_product(
+        False, x, weight, bias, settings, Finish(requant, high),
+        pad_value=pad_value, out=out, layout=layout, overflow=overflow, x_bits=x_bits,
+    )  # fmt: skip
 
 
 def conv_transpose2d_accumulate(
     x: NDArray[Any],
-    weight: NDArray[Any],
+    weight: Weight,
     bias: NDArray[np.int32] | None = None,
     *,
     stride: int | tuple[int, int] = 1,
     padding: int | tuple[int, ...] = 0,
     output_padding: int | tuple[int, int] = 0,
     dilation: int | tuple[int, int] = 1,
+    out: NDArray[np.int32] | None = None,
+    layout: str = "NCHW",
     overflow: str = "refuse",
     x_bits: int | None = None,
 ) -> NDArray[np.int32]:
-    """The INT32 accumulators of `conv_transpose2d`, [N, O, out_h, out_w].
+    """The INT32 accumulators of `conv_transpose2d`, [N, O, out_h, out_w] or [N, out_h, out_w, O].
 
     The proof against overflow takes the whole kernel for every output, which is more than an output of a
     strided layer ever sums.
@@ -170,45 +130,16 @@ def conv_transpose2d_accumulate(
     >>> bittwin.conv_transpose2d_accumulate(x, np.array([[[[1, 10]]]], np.int8), stride=(1, 2))
     array([[[[ 1, 10,  2, 20]]]], dtype=int32)
     """
-    choice("overflow", overflow, OVERFLOWS)
-    codes, low, high = input_codes(x, x_bits, ndim=4)
-    w = dense_array("weight", weight, WEIGHT_DTYPES, 4)
-    strides, dilations = pair("stride", stride, 1), pair("dilation", dilation, 1)
-    sides = four_sides("padding", padding)
-    extra = pair("output_padding", output_padding, 0)
-    if codes.shape[1] != w.shape[0]:
-        raise ValueError(
-            f"x: found {codes.shape[1]} channels, wanted {w.shape[0]} to go with weight {w.shape} "
-            "[I, O, kh, kw]"
-        )
-    b = bias_array(bias, w.shape[1])
-    if 0 in w.shape[2:] or 0 in codes.shape[2:]:
-        raise ValueError(
-            f"x, weight: found sizes {codes.shape[2:]} and {w.shape[2:]}, wanted at least 1 x 1"
-        )
-    for name, i, before, after in (
-        ("height", 0, sides[0], sides[2]),
-        ("width", 1, sides[1], sides[3]),
-    ):
-        full = (codes.shape[2 + i] - 1) * strides[i] + (w.shape[2 + i] - 1) * dilations[i] + 1
-        if full + extra[i] < before + after:
-            raise ValueError(
-                f"padding: found {before} + {after} in {name}, wanted at most {full + extra[i]}, the "
-                "size of the uncropped output"
-            )
-    if overflow == "refuse":
-        columns = np.ascontiguousarray(w.transpose(1, 0, 2, 3))
-        products = w.shape[0] * w.shape[2] * w.shape[3]
-        prove_fits("conv_transpose2d", columns.reshape(w.shape[1], products), b, low, high)
-    geometry = _core.Geometry(strides, sides, dilations, extra, 1)
-    acc = np.empty(_core.conv_output_shape(True, codes.shape, w.shape, geometry), np.int32)
-    _core.conv(True, codes, w, b, geometry, False, 0, None, None, None, None, acc)
-    return acc
+    settings = conv_settings(stride, padding, dilation, output_padding, 1)
+    return conv_product(
+        True, x, weight, bias, settings, None,
+        pad_value=0, out=out, layout=layout, overflow=overflow, x_bits=x_bits,
+    )  # fmt: skip
 
 
 def conv_transpose2d(
     x: NDArray[Any],
-    weight: NDArray[Any],
+    weight: Weight,
     bias: NDArray[np.int32] | None,
     requant: Requant,
     *,
@@ -218,6 +149,7 @@ def conv_transpose2d(
     dilation: int | tuple[int, int] = 1,
     high: NDArray[Any] | None = None,
     out: NDArray[Any] | None = None,
+    layout: str = "NCHW",
     overflow: str = "refuse",
     x_bits: int | None = None,
 ) -> NDArray[Any]:
@@ -225,7 +157,7 @@ def conv_transpose2d(
 
     Args:
         x: [N, C, H, W] uint8, int8, uint16 or int16 input codes.
-        weight: [C, O, kh, kw] int8 or int16.
+        weight: [C, O, kh, kw] int8 or int16, or what `pack_weight` made of it.
         bias: [O] int32, or None.
         requant: the rule; per-channel rules count output channels.
         stride: one integer or (height, width).
@@ -235,7 +167,10 @@ def conv_transpose2d(
             wants less than stride or dilation).
         dilation: one integer or (height, width).
         high: [N, O, out_h, out_w] digital part in output units, added before the saturation.
-        out: [N, O, out_h, out_w] requant.dtype to write into.
+        out: [N, O, out_h, out_w] to write into: C-contiguous, overlapping no input; requant.dtype, or
+            float32, which then holds the codes as numbers.
+        layout: ``NCHW``, or ``NHWC``: x, high, out and the result have their channels last (the weight
+            stays as it is).
         overflow: ``refuse`` (proven from the weights) or ``wrap32``.
         x_bits: width of the input codes, see `bittwin.accumulate`.
 
@@ -255,15 +190,8 @@ def conv_transpose2d(
     >>> bittwin.conv_transpose2d(x, w, None, bittwin.readout(256), stride=(1, 2), padding=(0, 1, 0, 0))
     array([[[[25, 25, 25]]]], dtype=int8)
     """
-    acc = conv_transpose2d_accumulate(
-        x,
-        weight,
-        bias,
-        stride=stride,
-        padding=padding,
-        output_padding=output_padding,
-        dilation=dilation,
-        overflow=overflow,
-        x_bits=x_bits,
-    )
-    return requantize(acc, requant, high=high, axis=1, out=out)
+    settings = conv_settings(stride, padding, dilation, output_padding, 1)
+    return conv_product(
+        True, x, weight, bias, settings, Finish(requant, high),
+        pad_value=0, out=out, layout=layout, overflow=overflow, x_bits=x_bits,
+    )  # fmt: skip

@@ -30,6 +30,9 @@ class KernelInfo:
 def kernels() -> tuple[KernelInfo, ...]:
     """List the kernels, best first; the last, ``ref``, is the normative one and runs anywhere.
 
+    ``amx`` takes what tiles are good for; products of few rows or short rows it leaves to the loops of
+    ``avx512vnni``. The first call asks Linux for the permission to use tiles, once per process.
+
     >>> import bittwin
     >>> bittwin.kernels()[-1].name
     'ref'

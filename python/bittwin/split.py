@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from functools import partial
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -13,14 +12,15 @@ from numpy.typing import NDArray
 
 from bittwin import _core
 from bittwin._check import bias_array, choice, dense_array, in_range, integer
-from bittwin.conv import conv2d_accumulate, conv_transpose2d_accumulate
-from bittwin.functional import accumulate
+from bittwin._conv_settings import conv_settings
+from bittwin._products import Finish, conv_product, linear_product, rule_argument
+from bittwin.packed import Weight
 from bittwin.requant import ROUNDINGS, Requant
 
 
 def split_linear(
     x: NDArray[Any],
-    weight: NDArray[Any],
+    weight: Weight,
     bias: NDArray[np.int32] | None,
     requant: Requant,
     *,
@@ -28,6 +28,7 @@ def split_linear(
     bias_digital: NDArray[np.int32] | None = None,
     low_bits: int | None = None,
     high_rounding: str = "half_even",
+    out: NDArray[Any] | None = None,
     overflow: str = "refuse",
 ) -> NDArray[Any]:
     """A linear layer with 9..12-bit inputs, in two rounds (docs/spec/split.md).
@@ -50,6 +51,7 @@ def split_linear(
             ``readout`` (the chip's adder), the output's width for ``half_even*`` (the training tool).
         high_rounding: rounding of the digital part. What the chip does is not known; ``half_even`` is
             the training tool's. Not used by half_even_f32, which has its own order.
+        out: [..., out] to write into, as in `linear`.
         overflow: as in `linear`, for both accumulators.
 
     Returns:
@@ -64,14 +66,14 @@ def split_linear(
     >>> bittwin.split_linear(x, w, None, bittwin.half_even(512, bits=10), x_bits=10)
     array([[130]], dtype=int16)
     """
-    products = partial(accumulate, overflow=overflow, x_bits=8)
     rule = split_rule(requant, low_bits, high_rounding)
-    return _two_rounds(products, x, x_bits, weight, bias, bias_digital, requant, rule, axis=-1)
+    finish = Finish(requant, None, rule, bias_digital)
+    return linear_product(x, weight, bias, finish, out, overflow, x_bits)
 
 
 def split_conv2d(
     x: NDArray[Any],
-    weight: NDArray[Any],
+    weight: Weight,
     bias: NDArray[np.int32] | None,
     requant: Requant,
     *,
@@ -79,8 +81,14 @@ def split_conv2d(
     bias_digital: NDArray[np.int32] | None = None,
     low_bits: int | None = None,
     high_rounding: str = "half_even",
+    stride: int | tuple[int, int] = 1,
+    padding: int | tuple[int, ...] = 0,
+    dilation: int | tuple[int, int] = 1,
+    groups: int = 1,
+    pad_value: int = 0,
+    out: NDArray[Any] | None = None,
+    layout: str = "NCHW",
     overflow: str = "refuse",
-    **geometry: Any,
 ) -> NDArray[Any]:
     """A convolution with 9..12-bit inputs in two rounds: `split_linear` at every position.
 
@@ -93,8 +101,14 @@ def split_conv2d(
         bias_digital: [O] int32, the digital part, or None.
         low_bits: see `split_linear`.
         high_rounding: see `split_linear`.
+        stride: one integer or (height, width); so is dilation.
+        padding: as in `bittwin.conv2d`; so are groups, out and layout.
+        dilation: see stride.
+        groups: number of channel groups.
+        pad_value: the whole code that padding holds; it is split like the input.
+        out: see padding.
+        layout: ``NCHW`` or ``NHWC``.
         overflow: see `split_linear`.
-        geometry: stride, padding, dilation and groups as in `bittwin.conv2d`.
 
     Returns:
         [N, O, out_h, out_w] codes of requant.dtype.
@@ -108,14 +122,17 @@ def split_conv2d(
     >>> bittwin.split_conv2d(x, w, None, bittwin.readout(256, bits=10), x_bits=10)
     array([[[[130]]]], dtype=int16)
     """
-    products = partial(conv2d_accumulate, overflow=overflow, x_bits=8, **geometry)
     rule = split_rule(requant, low_bits, high_rounding)
-    return _two_rounds(products, x, x_bits, weight, bias, bias_digital, requant, rule, axis=1)
+    settings = conv_settings(stride, padding, dilation, 0, groups)
+    return conv_product(
+        False, x, weight, bias, settings, Finish(requant, None, rule, bias_digital),
+        pad_value=pad_value, out=out, layout=layout, overflow=overflow, x_bits=x_bits,
+    )  # fmt: skip
 
 
 def split_conv_transpose2d(
     x: NDArray[Any],
-    weight: NDArray[Any],
+    weight: Weight,
     bias: NDArray[np.int32] | None,
     requant: Requant,
     *,
@@ -123,8 +140,13 @@ def split_conv_transpose2d(
     bias_digital: NDArray[np.int32] | None = None,
     low_bits: int | None = None,
     high_rounding: str = "half_even",
+    stride: int | tuple[int, int] = 1,
+    padding: int | tuple[int, ...] = 0,
+    output_padding: int | tuple[int, int] = 0,
+    dilation: int | tuple[int, int] = 1,
+    out: NDArray[Any] | None = None,
+    layout: str = "NCHW",
     overflow: str = "refuse",
-    **geometry: Any,
 ) -> NDArray[Any]:
     """A transposed convolution with 9..12-bit inputs in two rounds; see `split_conv2d`.
 
@@ -137,8 +159,13 @@ def split_conv_transpose2d(
         bias_digital: [O] int32, the digital part, or None.
         low_bits: see `split_linear`.
         high_rounding: see `split_linear`.
+        stride: as in `bittwin.conv_transpose2d`; so are padding, output_padding, dilation, out and layout.
+        padding: see stride.
+        output_padding: see stride.
+        dilation: see stride.
+        out: see stride.
+        layout: ``NCHW`` or ``NHWC``.
         overflow: see `split_linear`.
-        geometry: stride, padding, output_padding and dilation as in `bittwin.conv_transpose2d`.
 
     Returns:
         [N, O, out_h, out_w] codes of requant.dtype.
@@ -148,25 +175,12 @@ def split_conv_transpose2d(
     >>> bittwin.split_conv_transpose2d(x, w, None, bittwin.readout(256, bits=10), x_bits=10)
     array([[[[128, 128]]]], dtype=int16)
     """
-    products = partial(conv_transpose2d_accumulate, overflow=overflow, x_bits=8, **geometry)
     rule = split_rule(requant, low_bits, high_rounding)
-    return _two_rounds(products, x, x_bits, weight, bias, bias_digital, requant, rule, axis=1)
-
-
-def _two_rounds(
-    products: Callable[..., NDArray[np.int32]],
-    x: NDArray[Any],
-    x_bits: int,
-    weight: NDArray[Any],
-    bias: NDArray[np.int32] | None,
-    bias_digital: NDArray[np.int32] | None,
-    requant: Requant,
-    rule: _core.SplitRule,
-    axis: int,
-) -> NDArray[Any]:
-    x_lo, x_hi = split_codes(x, x_bits)
-    low, high = products(x_lo, weight, bias), products(x_hi, weight, None)
-    return add_parts(low, high, bias_digital, requant, rule, axis)
+    settings = conv_settings(stride, padding, dilation, output_padding, 1)
+    return conv_product(
+        True, x, weight, bias, settings, Finish(requant, None, rule, bias_digital),
+        pad_value=0, out=out, layout=layout, overflow=overflow, x_bits=x_bits,
+    )  # fmt: skip
 
 
 def split_codes(x: NDArray[Any], x_bits: int) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -188,10 +202,13 @@ def split_codes(x: NDArray[Any], x_bits: int) -> tuple[NDArray[Any], NDArray[Any
 
 def split_rule(requant: Requant, low_bits: int | None, high_rounding: str) -> _core.SplitRule:
     """How two rounds become one code; refuses a requantiser whose gain is not a whole power of two."""
-    if not isinstance(requant, Requant):
-        raise TypeError(
-            f"requant: found {type(requant).__name__}, wanted a bittwin.requant.Requant"
-        )
+    plain = type(requant) is Requant and isinstance(high_rounding, str)
+    if plain and (low_bits is None or type(low_bits) is int):  # True is 1 to a dictionary
+        return _known_split_rule(requant, low_bits, high_rounding)
+    return _split_rule(rule_argument(requant), low_bits, high_rounding)
+
+
+def _split_rule(requant: Requant, low_bits: int | None, high_rounding: str) -> _core.SplitRule:
     rounding = ROUNDINGS.index(choice("high_rounding", high_rounding, ROUNDINGS))
     limits = _low_limits(requant, low_bits)
     if requant.scale_product is not None and requant.codes_per_unit is not None:
@@ -217,6 +234,9 @@ def split_rule(requant: Requant, low_bits: int | None, high_rounding: str) -> _c
             "(one gain, a power of two of at least 1)"
         )
     return _core.SplitRule(limits, requant.shift1[0] + requant.shift2[0], 0.0, rounding)
+
+
+_known_split_rule = lru_cache(maxsize=256)(_split_rule)
 
 
 def _low_limits(requant: Requant, low_bits: int | None) -> tuple[int, int] | None:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bittwin import _core
-from bittwin._check import choice, dense_array, integer, positive_real
+from bittwin._check import choice, dense_array, integer, output_array, positive_real
 from bittwin.requant import ROUNDINGS
 from bittwin.requant.limits import positive_float32
 
@@ -24,6 +24,7 @@ def quantize(
     bits: int,
     signed: bool,
     rounding: str = "half_even",
+    out: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
     """Turn real values into codes: ``saturate(round(values * codes_per_unit))``.
 
@@ -35,6 +36,7 @@ def quantize(
         bits: width of the code, 1..16.
         signed: two's complement -2^(bits-1)..2^(bits-1)-1, else 0..2^bits-1.
         rounding: one of `bittwin.requant.ROUNDINGS`.
+        out: where to write: the result's shape and dtype, C-contiguous, overlapping no input.
 
     Returns:
         Same shape; the smallest of int8, uint8, int16, uint16 that holds the codes.
@@ -54,9 +56,11 @@ def quantize(
     low = -(1 << (width - 1)) if signed else 0
     high = (1 << (width - 1)) - 1 if signed else (1 << width) - 1
     mode = ROUNDINGS.index(choice("rounding", rounding, ROUNDINGS))
-    codes = _core.quantize(v, _scale_for(v, codes_per_unit), low, high, mode)
-    name = f"{'' if signed else 'u'}int{8 if width <= 8 else 16}"
-    return codes.astype(name)
+    dtype = np.dtype(f"{'' if signed else 'u'}int{8 if width <= 8 else 16}")
+    scale = _scale_for(v, codes_per_unit)
+    codes = output_array(out, v.shape, dtype, values)
+    _core.quantize(v, scale, low, high, mode, codes)
+    return codes
 
 
 def _scale_for(values: NDArray[Any], codes_per_unit: float) -> float:
@@ -65,12 +69,15 @@ def _scale_for(values: NDArray[Any], codes_per_unit: float) -> float:
     return check("codes_per_unit", codes_per_unit)
 
 
-def dequantize(codes: NDArray[Any], codes_per_unit: float) -> NDArray[np.float32]:
+def dequantize(
+    codes: NDArray[Any], codes_per_unit: float, *, out: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
     """Turn codes into real values: ``codes / codes_per_unit``, one float32 rounding.
 
     Args:
         codes: any shape, uint8, int8, uint16 or int16.
         codes_per_unit: codes per real unit, above 0.
+        out: where to write: codes' shape, float32, C-contiguous, overlapping no input.
 
     Returns:
         Same shape, float32.
@@ -82,7 +89,8 @@ def dequantize(codes: NDArray[Any], codes_per_unit: float) -> NDArray[np.float32
     dtypes = ("uint8", "int8", "uint16", "int16")
     c = dense_array("codes", codes, dtypes)
     scale = np.float32(positive_float32("codes_per_unit", codes_per_unit))
-    values: NDArray[np.float32] = np.asarray(c.astype(np.float32) / scale)  # a 0-d array stays one
+    values = output_array(out, c.shape, np.dtype(np.float32), codes)
+    np.divide(c, scale, out=values, dtype=np.float32)
     return values
 
 

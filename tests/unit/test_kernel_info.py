@@ -11,6 +11,7 @@ import pytest
 
 import bittwin
 from bittwin import _core
+from bittwin.kernel_info import KernelInfo
 
 
 def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -46,3 +47,16 @@ def test_unknown_kernel_is_an_error_that_lists_the_known() -> None:
     assert "ref" in done.stderr
     with pytest.raises(RuntimeError, match="found 'warp9'"):
         _core.force_kernel("warp9")
+
+
+@pytest.mark.parametrize("kernel", bittwin.kernels(), ids=lambda k: k.name)
+def test_a_kernel_that_cannot_run_here_is_an_error_that_says_why(
+    kernel: KernelInfo,
+) -> None:
+    assert kernel.available == (kernel.reason == "")
+    if kernel.available:
+        return
+    done = run("import bittwin; bittwin.active_kernel()", BITTWIN_KERNEL=kernel.name)
+    assert done.returncode != 0
+    wanted = f"BITTWIN_KERNEL: kernel '{kernel.name}' cannot run on this CPU: {kernel.reason}"
+    assert done.stderr.strip().splitlines()[-1] == f"RuntimeError: {wanted}"

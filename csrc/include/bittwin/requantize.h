@@ -76,8 +76,11 @@ constexpr int64_t requantize(int32_t acc, const TwoStage& p, int64_t high = 0) {
 // of the number before rounding, so a value just above hi that rounds to hi is outside.
 constexpr bool inside_limits(int32_t acc, const TwoStage& p) {
   const int64_t v = scaled_accumulator(acc, p);
-  const int64_t unit = int64_t{1} << (p.shift1 + p.shift2);
-  return v >= p.lo * unit && v <= p.hi * unit;
+  // Not v against lo * 2^(shift1 + shift2), which can leave int64. A floor of a floor is the floor of the whole.
+  const int64_t below = floor_shift(floor_shift(v, p.shift1), p.shift2);
+  const int64_t above =
+      rounding_shift_right(rounding_shift_right(v, p.shift1, Rounding::ceil), p.shift2, Rounding::ceil);
+  return below >= p.lo && above <= p.hi;
 }
 
 // log2_gain 8..15 (gain 256..32768).

@@ -12,6 +12,9 @@
 
 #include <cstring>
 
+#include "kernels/simd/narrow_avx2.h"
+// then what builds on it
+#include "kernels/simd/depthwise_avx2.h"
 #include "kernels/simd/memory_loops.h"
 #include "kernels/simd/stretch.h"
 
@@ -100,7 +103,7 @@ BITTWIN_TARGET void product(const BlockProduct& b) {
 }
 
 const Loops kLoops = {
-    kLane,     2,         format,      product, depthwise_run, requantize_run, requantize_channels_run,
+    kLane,     2,         format,      product, depthwise_bytes_run, requantize_run, requantize_channels_run,
     split_run, store_run, quantize_run};
 
 }  // namespace

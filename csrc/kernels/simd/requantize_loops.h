@@ -114,9 +114,14 @@ BITTWIN_INLINE int64_t clamped_s64(int64_t v, int64_t lo, int64_t hi) {
   return v < lo ? lo : v > hi ? hi : v;
 }
 
+// v of the contract's formula. Modulo 2^64, for accumulators that do not fit after lsh: their codes mean nothing.
+BITTWIN_INLINE int64_t scaled_s64(int32_t acc, const ChannelPlan& c) {
+  return static_cast<int64_t>(static_cast<uint64_t>(acc) * static_cast<uint64_t>(c.lsh_factor * c.multiplier));
+}
+
 // The code before `high`, zero point and saturation.
 BITTWIN_INLINE int64_t wide_code(int32_t acc, const ChannelPlan& c, const RequantPlan& plan, bool wrap16) {
-  const int64_t v = static_cast<int64_t>(acc) * c.lsh_factor * c.multiplier;
+  const int64_t v = scaled_s64(acc, c);
   int64_t t = clamped_s64(rounded_s64(v, c.first), plan.middle_lo, plan.middle_hi);
   if (wrap16) t = floor_shift_s64(static_cast<int64_t>(static_cast<uint64_t>(t) << 48), 48);
   return rounded_s64(t, c.second);
@@ -132,22 +137,26 @@ BITTWIN_TARGET static bool wide_loop(const RequantPlan& plan, int64_t channel0, 
   for (int64_t i = 0; i < count; ++i) {
     const ChannelPlan& c = channels[PerChannel ? i : 0];
     fits = fits && acc[i] >= c.acc_lo && acc[i] <= c.acc_hi;
-    const int64_t h = high != nullptr ? high[i] : 0;
-    const int64_t code = wide_code(acc[i], c, plan, wrap16) + h + plan.zero_point;
-    codes[i] =
-        static_cast<int32_t>(wrap_u8 ? (code < 255 ? code : 255) & 255 : clamped_s64(code, plan.lo, plan.hi));
-    if (inside != nullptr) {
-      const int64_t v = static_cast<int64_t>(acc[i]) * c.lsh_factor * c.multiplier;
+    if (inside != nullptr) {  // before codes[i], which may lie where acc[i] does
+      const int64_t v = scaled_s64(acc[i], c);
       inside[i] = v >= c.inside_lo && v <= c.inside_hi ? 1 : 0;
     }
+    const int64_t more = (high != nullptr ? high[i] : 0) + plan.zero_point;
+    const int64_t whole = wide_code(acc[i], c, plan, wrap16);
+    const auto code = static_cast<int64_t>(static_cast<uint64_t>(whole) + static_cast<uint64_t>(more));
+    codes[i] =
+        static_cast<int32_t>(wrap_u8 ? (code < 255 ? code : 255) & 255 : clamped_s64(code, plan.lo, plan.hi));
   }
   return fits;
 }
 
 BITTWIN_TARGET static void narrow_inside(const RequantPlan& plan, const int32_t* acc, int64_t count,
                                          uint8_t* inside) {
-  const int32_t lo = int32_limit(plan.channels[0].inside_lo);
-  const int32_t hi = int32_limit(plan.channels[0].inside_hi);
+  const int64_t inside_lo = plan.channels[0].inside_lo;
+  const int64_t inside_hi = plan.channels[0].inside_hi;
+  const bool none = inside_lo > INT32_MAX || inside_hi < INT32_MIN;
+  const int32_t lo = none ? 1 : int32_limit(inside_lo);
+  const int32_t hi = none ? 0 : int32_limit(inside_hi);
   for (int64_t i = 0; i < count; ++i) inside[i] = static_cast<uint8_t>((acc[i] >= lo) & (acc[i] <= hi));
 }
 
@@ -227,19 +236,20 @@ BITTWIN_TARGET static void split_run(const RequantPlan& plan, const SplitRule& s
       const int64_t total = int64_t{256} * high[i] + digital[i];
       sum = clamped_s64(wide_code(low[i], c, plan, wrap16), low_lo, low_hi) + rounded_s64(total, high_shift);
     }
+    if (low_inside != nullptr) {  // before codes[i], which may lie where low[i] does
+      if (!split.limit_low) {
+        low_inside[i] = 1;
+      } else if (f32) {
+        const float v = half_even_f32_scaled(low[i], rule.scale_product, rule.codes_per_unit);
+        low_inside[i] = v >= static_cast<float>(low_lo) && v <= static_cast<float>(low_hi) ? 1 : 0;
+      } else {
+        const int64_t v = scaled_s64(low[i], c);
+        low_inside[i] = v >= inside_lo && v <= inside_hi ? 1 : 0;
+      }
+    }
     const int64_t code = clamped_s64(sum, plan.lo, plan.hi);
     codes[i] = static_cast<int32_t>(code);
     if (inside != nullptr) inside[i] = code == sum ? 1 : 0;
-    if (low_inside == nullptr) continue;
-    if (!split.limit_low) {
-      low_inside[i] = 1;
-    } else if (f32) {
-      const float v = half_even_f32_scaled(low[i], rule.scale_product, rule.codes_per_unit);
-      low_inside[i] = v >= static_cast<float>(low_lo) && v <= static_cast<float>(low_hi) ? 1 : 0;
-    } else {
-      const int64_t v = static_cast<int64_t>(low[i]) * c.lsh_factor * c.multiplier;
-      low_inside[i] = v >= inside_lo && v <= inside_hi ? 1 : 0;
-    }
   }
 }
 

@@ -18,10 +18,12 @@ from bittwin._check import (
     code_range,
     dense_array,
 )
+from bittwin._products import Finish, linear_product
 from bittwin.bounds import AccumulatorBound
 from bittwin.errors import NetworkError
-from bittwin.functional import OVERFLOWS, accumulate, requantize
+from bittwin.functional import OVERFLOWS, requantize
 from bittwin.network.base import Layer, as_codes, code_width, frozen
+from bittwin.packed import PackedWeight
 from bittwin.requant import Requant
 
 
@@ -63,7 +65,9 @@ class ArrayLayer(Layer):
             )
         code_width(self.x_bits, self.x_signed)
         choice("overflow", self.overflow, OVERFLOWS)
-        object.__setattr__(self, "weight", frozen(weight))
+        packed = PackedWeight(weight)
+        object.__setattr__(self, "_packed", packed)
+        object.__setattr__(self, "weight", packed.codes)
         object.__setattr__(self, "bias", None if bias is None else frozen(bias))
         self._check_geometry()
         bound = self.bound()
@@ -102,10 +106,30 @@ class ArrayLayer(Layer):
         return self._products(self._codes(x), self.bias)
 
     def _codes(self, x: Any) -> NDArray[Any]:
-        """The batch as the array sees it: checked, and padded where padding is not zeros."""
+        """The batch as the array sees it."""
         return as_codes(x, self.x_bits, self.x_signed)
 
+    @property
+    def packed(self) -> PackedWeight:
+        """The weight as kernels read it."""
+        kept: PackedWeight = self.__dict__["_packed"]
+        return kept
+
     def _products(self, codes: NDArray[Any], bias: NDArray[np.int32] | None) -> NDArray[np.int32]:
+        return self._product(codes, bias, None, self.x_bits)
+
+    def _product(
+        self,
+        codes: NDArray[Any],
+        bias: NDArray[np.int32] | None,
+        finish: Finish | None,
+        x_bits: int,
+        pad_value: int | None = None,
+    ) -> NDArray[Any]:
+        """Accumulators, or codes with `finish`, in one call; pad_value: other than the layer's own.
+
+        The constructor has proven the layer, so no call proves it again.
+        """
         raise NotImplementedError
 
     def _wrap(self) -> dict[str, Any]:
@@ -118,7 +142,7 @@ class ArrayLayer(Layer):
 
     def run(self, x: NDArray[Any]) -> NDArray[Any]:
         """Compute the output codes of a batch; the first axis counts frames."""
-        return self.requantize(self.accumulate(x))
+        return self._product(self._codes(x), self.bias, Finish(self.requant), self.x_bits)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The weight and, where there is one, the bias."""
@@ -154,8 +178,15 @@ class Linear(ArrayLayer):
 
     kind: ClassVar[str] = "linear"
 
-    def _products(self, codes: NDArray[Any], bias: NDArray[np.int32] | None) -> NDArray[np.int32]:
-        return accumulate(codes, self.weight, bias, **self._wrap())
+    def _product(
+        self,
+        codes: NDArray[Any],
+        bias: NDArray[np.int32] | None,
+        finish: Finish | None,
+        x_bits: int,
+        pad_value: int | None = None,
+    ) -> NDArray[Any]:
+        return linear_product(codes, self.packed, bias, finish, None, "wrap32", x_bits)
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         """[in] -> [out]."""

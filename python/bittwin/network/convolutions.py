@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bittwin._check import four_sides, integer, pair
-from bittwin.conv import conv2d_accumulate, conv_transpose2d_accumulate
+from bittwin._conv_settings import conv_settings
+from bittwin._products import Finish, conv_product
 from bittwin.errors import NetworkError
 from bittwin.network.arrays import ArrayLayer
 
@@ -45,22 +46,24 @@ class Conv2d(ArrayLayer):
 
     def _codes(self, x: Any) -> NDArray[Any]:
         codes = super()._codes(x)
-        if self.pad_value == 0 or codes.ndim != 4:
-            return codes
-        # Padded here, so that a split layer splits the padding too.
-        if codes.dtype == np.int8:  # which may not hold the code
-            codes = codes.astype(np.int16)
-        top, left, bottom, right = self.padding
-        around = ((0, 0), (0, 0), (top, bottom), (left, right))
-        return np.pad(codes, around, constant_values=self.pad_value)
+        if codes.dtype == np.int8 and not -128 <= self.pad_value <= 127:
+            return codes.astype(np.int16)  # which holds the padding too
+        return codes
 
-    def _products(self, codes: NDArray[Any], bias: NDArray[np.int32] | None) -> NDArray[np.int32]:
-        sizes = _sizes(self)
-        if self.pad_value:
-            sizes["padding"] = 0
-        return conv2d_accumulate(
-            codes, self.weight, bias, groups=self.groups, **sizes, **self._wrap()
-        )
+    def _product(
+        self,
+        codes: NDArray[Any],
+        bias: NDArray[np.int32] | None,
+        finish: Finish | None,
+        x_bits: int,
+        pad_value: int | None = None,
+    ) -> NDArray[Any]:
+        settings = conv_settings(self.stride, self.padding, self.dilation, 0, self.groups)
+        pad = self.pad_value if pad_value is None else pad_value
+        return conv_product(
+            False, codes, self.packed, bias, settings, finish,
+            pad_value=pad, out=None, layout="NCHW", overflow="wrap32", x_bits=x_bits,
+        )  # fmt: skip
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         """[I, H, W] -> [O, out_h, out_w]."""
@@ -95,15 +98,19 @@ class ConvTranspose2d(ArrayLayer):
         columns: NDArray[Any] = by_output.reshape(self.out_channels, math.prod(by_output.shape[1:]))
         return columns
 
-    def _products(self, codes: NDArray[Any], bias: NDArray[np.int32] | None) -> NDArray[np.int32]:
-        return conv_transpose2d_accumulate(
-            codes,
-            self.weight,
-            bias,
-            output_padding=self.output_padding,
-            **_sizes(self),
-            **self._wrap(),
-        )
+    def _product(
+        self,
+        codes: NDArray[Any],
+        bias: NDArray[np.int32] | None,
+        finish: Finish | None,
+        x_bits: int,
+        pad_value: int | None = None,
+    ) -> NDArray[Any]:
+        settings = conv_settings(self.stride, self.padding, self.dilation, self.output_padding, 1)
+        return conv_product(
+            True, codes, self.packed, bias, settings, finish,
+            pad_value=0, out=None, layout="NCHW", overflow="wrap32", x_bits=x_bits,
+        )  # fmt: skip
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         """[I, H, W] -> [O, out_h, out_w]."""

@@ -23,6 +23,7 @@ from bittwin.network.movement import (
     Transpose,
 )
 from bittwin.network.normalize import BatchNorm, GroupNorm, Softmax, SumNorm
+from bittwin.network.onnx_quantize import DequantizeLinear, QuantizeLinear, RequantizeLinear
 from bittwin.network.operation import ManyInputs, Operation
 from bittwin.network.pooling import (
     AveragePool,
@@ -34,6 +35,18 @@ from bittwin.network.pooling import (
 )
 from bittwin.network.recurrent import Gru, Gru2Array, GruNew, Lstm, Tdnn
 from bittwin.network.shapes import Flatten
+from bittwin.network.simulated import (
+    SIMULATED,
+    Divide,
+    FactorOffset,
+    Hypot,
+    InvSqrt,
+    LayerNorm,
+    MatMul,
+    PRelu,
+    Sqrt,
+)
+from bittwin.network.sparse import SparseLinear
 from bittwin.network.splits import SplitConv2d, SplitConvTranspose2d, SplitLinear, SplitRounds
 from bittwin.network.streaming import StreamConv2d, StreamConvTranspose2d
 
@@ -81,11 +94,18 @@ LAYER_KINDS: Final[dict[str, type[Layer]]] = {
         Gru2Array,
         StreamConv2d,
         StreamConvTranspose2d,
+        SparseLinear,
+        QuantizeLinear,
+        RequantizeLinear,
+        DequantizeLinear,
+        *SIMULATED,
     )
 }
-#: One frame after another, without memory: what a mapper's dump describes.
+#: One frame after another, without memory, all on the array: what a mapper's dump describes.
 ARRAY_KINDS: Final = tuple(
-    kind for kind, cls in LAYER_KINDS.items() if issubclass(cls, ArrayLayer) and not cls.stateful
+    kind
+    for kind, cls in LAYER_KINDS.items()
+    if issubclass(cls, ArrayLayer) and not cls.stateful and not issubclass(cls, SparseLinear)
 )
 ACTIVATION_KINDS: Final = tuple(k for k, cls in LAYER_KINDS.items() if issubclass(cls, Activation))
 
@@ -120,6 +140,9 @@ __all__ = [
     "Concat",
     "Conv2d",
     "ConvTranspose2d",
+    "DequantizeLinear",
+    "Divide",
+    "FactorOffset",
     "Flatten",
     "FloatScale",
     "GlobalAveragePool",
@@ -128,30 +151,39 @@ __all__ = [
     "Gru",
     "Gru2Array",
     "GruNew",
+    "Hypot",
+    "InvSqrt",
     "Layer",
+    "LayerNorm",
     "Linear",
     "Lookup",
     "Lstm",
     "ManyInputs",
+    "MatMul",
     "MaxPool",
     "MinPool",
     "Mul",
     "Operation",
+    "PRelu",
     "Permute",
     "PnSplit",
+    "QuantizeLinear",
     "ReduceMean",
     "Relu",
+    "RequantizeLinear",
     "Rescale",
     "Reshape",
     "Scalar",
     "Scale",
     "Slice",
     "Softmax",
+    "SparseLinear",
     "SplitConv2d",
     "SplitConvTranspose2d",
     "SplitLinear",
     "SplitPart",
     "SplitRounds",
+    "Sqrt",
     "StreamConv2d",
     "StreamConvTranspose2d",
     "SumNorm",

@@ -14,6 +14,7 @@ from bittwin.bounds import AccumulatorBound
 from bittwin.errors import NetworkError
 from bittwin.network.base import Layer
 from bittwin.network.graph import Shape, wire
+from bittwin.network.program import Programs
 from bittwin.network.stream import Stream
 from bittwin.network.trace import Trace
 
@@ -77,6 +78,7 @@ class Network:
             seen.add(layer.name)
         self._wiring = wire(self.layers, input_shape, inputs, outputs, input_shapes)
         self._done_after = self._wiring.done_after()
+        self._programs = Programs(self.layers) if self._wiring.is_chain else None
         if all(shape is not None for shape in self.input_shapes.values()):
             self.shapes(self.input_shapes)  # type: ignore[arg-type]
 
@@ -139,6 +141,10 @@ class Network:
         Raises:
             NetworkError: what a layer refuses, with the layer's name; inputs that are not the network's.
         """
+        if self._programs is not None and not trace:
+            y = self._programs.run(x)
+            if y is not None:
+                return y
         return self.run_with(lambda layer, xs: layer.run_many(*xs), x, trace=trace)
 
     def run_with(self, call: Call, x: Any, *, trace: bool = False) -> Any:

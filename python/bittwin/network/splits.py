@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from bittwin import _core
 from bittwin._check import bias_array, integer
+from bittwin._products import Finish
 from bittwin.bounds import AccumulatorBound
 from bittwin.errors import NetworkError
 from bittwin.network.arrays import ArrayLayer, Linear
 from bittwin.network.base import frozen
 from bittwin.network.convolutions import Conv2d, ConvTranspose2d
-from bittwin.split import add_parts, split_codes, split_rule
+from bittwin.split import split_codes, split_rule
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,16 +57,16 @@ class SplitRounds(ArrayLayer):
     def accumulate_parts(self, x: NDArray[Any]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """The accumulators of the low round, bias included, and of the high round, without."""
         x_lo, x_hi = split_codes(self._codes(x), self.x_bits)
-        return self._products(x_lo, self.bias), self._products(x_hi, None)
-
-    def _wrap(self) -> dict[str, Any]:
-        return {"overflow": "wrap32", "x_bits": 8}
+        padding = np.array([getattr(self, "pad_value", 0)], np.int16)
+        pad_lo, pad_hi = (int(part[0]) for part in split_codes(padding, self.x_bits))
+        low = self._product(x_lo, self.bias, None, 8, pad_lo)
+        return low, self._product(x_hi, None, None, 8, pad_hi)
 
     def run(self, x: NDArray[Any]) -> NDArray[Any]:
         """Compute the output codes of a batch; the first axis counts frames."""
-        low, high = self.accumulate_parts(x)
         rule: _core.SplitRule = self.__dict__["_split"]
-        return add_parts(low, high, self.bias_digital, self.requant, rule, axis=self.channel_axis)
+        finish = Finish(self.requant, None, rule, self.bias_digital)
+        return self._product(self._codes(x), self.bias, finish, self.x_bits)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Weight and both parts of the bias."""

@@ -52,6 +52,10 @@ class _OverTime(ArrayLayer):
     def _products(self, codes: NDArray[Any], bias: NDArray[np.int32] | None) -> NDArray[np.int32]:
         return self._accumulate(codes, bias, self._history(*codes.shape[1:3]))[0]
 
+    def run(self, x: NDArray[Any]) -> NDArray[Any]:
+        """Compute the output codes of frames in time order, from the first."""
+        return self.requantize(self.accumulate(x))
+
     def initial_state(self, input_shape: tuple[int, ...]) -> State:
         """The history before the first frame of shape [C, H, 1]."""
         if len(input_shape) != 3 or input_shape[2] != 1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -106,9 +107,11 @@ class Requant:
             positive_real("gain", self.gain)
         if (self.scale_product is None) != (self.codes_per_unit is None):
             raise ValueError("scale_product and codes_per_unit: wanted both or neither")
-        object.__setattr__(self, "_core", self._build())
+        _ = self.core  # refuses scales that float32 does not hold
 
-    def _build(self) -> _core.Requantizer:
+    @cached_property
+    def core(self) -> _core.Requantizer:
+        """The compiled form, for the binding."""
         if self.scale_product is not None and self.codes_per_unit is not None:
             product = positive_float32("scale_product", self.scale_product)
             per_unit = positive_float32("codes_per_unit", self.codes_per_unit)
@@ -135,13 +138,7 @@ class Requant:
             store=STORES.index(self.store),
         )
 
-    @property
-    def core(self) -> _core.Requantizer:
-        """The compiled form, for the binding."""
-        built: _core.Requantizer = self.__dict__["_core"]
-        return built
-
-    @property
+    @cached_property
     def channels(self) -> int:
         """Number of output channels the parameters are given for; 1 means per tensor."""
         return max(len(self.lsh), len(self.multiplier), len(self.shift1), len(self.shift2))
@@ -153,7 +150,7 @@ class Requant:
             self.lo < 0
         )
 
-    @property
+    @cached_property
     def dtype(self) -> np.dtype[Any]:
         """The smallest of int8, uint8, int16, uint16, int32 that holds lo..hi: the dtype of the codes."""
         for name in ("int8", "uint8", "int16", "uint16"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The vendor training tool's array layers on bittwin's kernels: its names, its numbers, bit for bit.
+"""The vendor training tool's layers on bittwin's kernels: its names, its numbers, bit for bit.
 
 A training script of the tool runs with one changed import and its checkpoints load. All of the tool's
 peculiarities live here; `bittwin.nn` has none of them (docs/guide/from_witin_nn.md lists both).
@@ -22,6 +22,16 @@ from bittwin.compat.witin_nn.autoscale import AutoScale
 from bittwin.compat.witin_nn.config import WitinGlobalConfig, WitinLayerConfig
 from bittwin.compat.witin_nn.conv2d import WitinConv2d
 from bittwin.compat.witin_nn.conv_transpose2d import WitinConvTranspose2d
+from bittwin.compat.witin_nn.digital_norms import WitinBatchNorm2d, WitinClnBn2d, WitinMean
+from bittwin.compat.witin_nn.digital_pairs import (
+    WitinCat,
+    WitinElementAdd,
+    WitinElementDivide,
+    WitinElementMul,
+    WitinMatMul,
+)
+from bittwin.compat.witin_nn.digital_roots import WitinHypot, WitinInvSqrt, WitinSqrt
+from bittwin.compat.witin_nn.digital_unary import WitinGELU, WitinPReLU, WitinSigmoid, WitinTanh
 from bittwin.compat.witin_nn.enums import (
     HandleNegInType,
     HardwareType,
@@ -41,9 +51,24 @@ __all__ = [
     "NoiseModel",
     "ParamType",
     "TargetPlatform",
+    "WitinBatchNorm2d",
+    "WitinCat",
+    "WitinClnBn2d",
     "WitinConv2d",
     "WitinConvTranspose2d",
+    "WitinElementAdd",
+    "WitinElementDivide",
+    "WitinElementMul",
+    "WitinGELU",
     "WitinGlobalConfig",
+    "WitinHypot",
+    "WitinInvSqrt",
     "WitinLayerConfig",
     "WitinLinear",
+    "WitinMatMul",
+    "WitinMean",
+    "WitinPReLU",
+    "WitinSigmoid",
+    "WitinSqrt",
+    "WitinTanh",
 ]

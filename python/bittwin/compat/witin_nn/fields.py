@@ -52,6 +52,15 @@ def _integer_in(low: int, high: int) -> Check:
     return check
 
 
+def _one_of(*choices: int) -> Check:
+    def check(name: str, value: Any) -> None:
+        _INTEGER(name, value)
+        if value not in choices:
+            refuse(f"{name} type error")
+
+    return check
+
+
 def _unavailable(name: str, value: Any) -> None:
     refuse(f"'{name}' is unavailable currently")
 
@@ -114,22 +123,36 @@ FIELDS: Final[dict[str, Field]] = {
     "output_fp_clip": _field(
         None,
         _NUMBER_OR_NONE,
-        "Convolutions: the real-valued output is limited to +-output_fp_clip before its quantiser; "
-        "None or 0: off.",
+        "Convolutions and most digital operators: the real-valued output is limited to +-output_fp_clip "
+        "before its quantiser; None or 0: off.",
     ),
     "debug_mode": _field(False, _FLAG, "Without effect here."),
     "use_auto_scale": _field(True, _FLAG, "Scales are estimated from maxima instead of given."),
     "auto_scale_updata_step": _field(
         2, _INTEGER, "Training forwards after train() that take part in the estimate."
     ),
-    "cln_simple": _field(False, _FLAG, "Of operators that are not here."),
-    "mean_sum_quant_bits": _field(55, _INTEGER, "Of operators that are not here."),
+    "cln_simple": _field(False, _FLAG, "WitinClnBn2d: leave the mean out."),
+    "mean_sum_quant_bits": _field(
+        55, _INTEGER, "Width at which the sums of WitinMean and WitinClnBn2d saturate."
+    ),
     "weight_quant_bits": _field(8, _INTEGER, "Width of the weight codes in bits; 1..16 run."),
-    "scale_x_left": _field(1, _NUMBER, "Of operators that are not here."),
-    "scale_x_right": _field(1, _NUMBER, "Of operators that are not here."),
-    "x_left_quant_bits": _field(8, _INTEGER, "Of operators that are not here."),
-    "x_right_quant_bits": _field(8, _INTEGER, "Of operators that are not here."),
-    "x_clip": _field(None, _NUMBER_OR_NONE, "Without effect on these operators."),
-    "sqrt_left_shift_bits": _field(8, _INTEGER, "Of operators that are not here."),
-    "gelu_shift_num": _field(None, _NUMBER_OR_NONE, "Of operators that are not here."),
+    "scale_x_left": _field(1, _NUMBER, "Codes per real unit of the first of two inputs."),
+    "scale_x_right": _field(1, _NUMBER, "Codes per real unit of the second of two inputs."),
+    "x_left_quant_bits": _field(8, _INTEGER, "Width of the first input's codes in bits."),
+    "x_right_quant_bits": _field(8, _INTEGER, "Width of the second input's codes in bits."),
+    "x_clip": _field(
+        None,
+        _NUMBER_OR_NONE,
+        "WitinSigmoid and WitinTanh: the input is limited to +-x_clip; None or 0: off.",
+    ),
+    "sqrt_left_shift_bits": _field(
+        8,
+        _one_of(0, 4, 8, 12, 16),
+        "Bits that a radicand is shifted left before its integer root: 0, 4, 8, 12 or 16.",
+    ),
+    "gelu_shift_num": _field(
+        None,
+        _NUMBER_OR_NONE,
+        "WitinGELU: added to the result, whose codes get one more bit; None or 0: off.",
+    ),
 }

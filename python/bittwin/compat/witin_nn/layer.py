@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,10 +14,9 @@ from bittwin.compat.witin_nn.config import WitinLayerConfig
 from bittwin.compat.witin_nn.fields import refuse
 from bittwin.compat.witin_nn.job import Job
 from bittwin.compat.witin_nn.operators import Operator
+from bittwin.compat.witin_nn.schedule import Scheduled, largest
 from bittwin.compat.witin_nn.settings import Rules, Scales, Settings, real
 from bittwin.compat.witin_nn.straight_through import quantized
-
-Layer = TypeVar("Layer", bound="ArrayLayer")
 
 
 def checked_config(layer: str, layer_config: Any) -> WitinLayerConfig:
@@ -28,7 +27,7 @@ def checked_config(layer: str, layer_config: Any) -> WitinLayerConfig:
     return config
 
 
-class ArrayLayer(torch.nn.Module):
+class ArrayLayer(Scheduled):
     """A layer of the array; goes in front of torch's own layer class.
 
     Attributes:
@@ -40,8 +39,6 @@ class ArrayLayer(torch.nn.Module):
 
     layer_config: WitinLayerConfig
     index: int
-    use_quantization: bool
-    auto_scale_updata_step: int
     autoscale_x_obj: AutoScale
     autoscale_y_obj: AutoScale
     autoscale_weight_obj: AutoScale
@@ -58,25 +55,13 @@ class ArrayLayer(torch.nn.Module):
         self._scales = Scales(
             float(config.scale_x), float(config.scale_weight), float(config.scale_y)
         )
-        self._forwards = 0  # training forwards since train()
+        self._forwards = 0
         self.autoscale_x_obj = AutoScale(self._settings.x_bits)
         self.autoscale_y_obj = AutoScale(self._settings.y_bits)
         self.autoscale_weight_obj = AutoScale(8)
 
     def _rules(self) -> Rules:
         raise NotImplementedError
-
-    def train(self: Layer, mode: bool = True) -> Layer:
-        """Switch the mode; True also forgets the maxima, those of a loaded checkpoint included.
-
-        Every call does, through a container too. The scales in force stay until they are estimated anew.
-        """
-        super().train(mode)
-        if mode:
-            self._forwards = 0
-            for statistic in self._statistics():
-                statistic.reset()
-        return self
 
     def _statistics(self) -> tuple[AutoScale, AutoScale, AutoScale]:
         return self.autoscale_x_obj, self.autoscale_weight_obj, self.autoscale_y_obj
@@ -96,33 +81,27 @@ class ArrayLayer(torch.nn.Module):
                 "(or torch.float64, in a layer made .double())"
             )
         if self._settings.use_auto_scale and not self.training:
-            self._rescale(rules)
+            self._rescale()
         job = Job(
             operator=operator,
             rules=rules,
             settings=self._settings,
             scales=self._scales,
             g=real(self._settings.g),
-            observe=partial(self._observe, x.detach(), weight.detach(), rules),
+            observe=partial(self._observe, x, weight),
         )
         return quantized(x, weight, bias, job)
 
-    def _observe(self, x: Tensor, weight: Tensor, rules: Rules, largest_output: float) -> float:
+    def _observe(self, x: Tensor, weight: Tensor, largest_output: float) -> float:
         """One training forward's statistics; returns the output scale in force from here on."""
         # An empty batch has no maximum: it does not count.
         if self._settings.use_auto_scale and self.training and x.numel():
-            self._forwards += 1
-            if self._forwards <= self.auto_scale_updata_step:
-                maxima = float(x.abs().max()), float(weight.abs().max()), largest_output
-                for statistic, maximum in zip(self._statistics(), maxima, strict=True):
-                    statistic.observe(maximum)
-            if self._forwards >= self.auto_scale_updata_step:
-                self._rescale(rules)
+            self._advance(lambda: (largest(x), largest(weight), largest_output))
         return self._scales.y
 
-    def _rescale(self, rules: Rules) -> None:
+    def _rescale(self) -> None:
         bits = (
-            self._settings.x_scale_bits(rules),
+            self._settings.x_scale_bits(self._rules()),
             self._settings.weight_bits,
             self._settings.y_bits,
         )
