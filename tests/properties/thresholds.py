@@ -25,12 +25,18 @@ def borders(gain: int, lo: int = -128, hi: int = 127) -> tuple[NDArray[Any], NDA
     return first, codes
 
 
-def readout_block(start: int, stop: int, gain: int) -> NDArray[np.int8]:
+def repeated(
+    first: NDArray[Any], codes: NDArray[Any], start: int, stop: int, dtype: Any
+) -> NDArray[Any]:
     """Codes of the accumulators start..stop-1, by repeating each code between its borders."""
-    first, codes = borders(gain)
     edges = np.clip(np.concatenate(([start], first, [stop])), start, stop)
-    every = np.concatenate(([-128], codes)).astype(np.int8)
+    every = np.concatenate((codes[:1] - 1, codes)).astype(dtype)
     return np.repeat(every, np.diff(edges))
+
+
+def readout_block(start: int, stop: int, gain: int) -> NDArray[np.int8]:
+    """Readout codes of the accumulators start..stop-1."""
+    return repeated(*borders(gain), start, stop, np.int8)
 
 
 def readout_codes(acc: NDArray[Any], gain: int, lo: int = -128, hi: int = 127) -> NDArray[Any]:

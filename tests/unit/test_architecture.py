@@ -27,10 +27,12 @@ CSRC = ROOT / "csrc"
 FLOORS = {
     "_core": 3,
     **dict.fromkeys(
-        ("_check", "_files", "_npz", "errors", "bounds", "functional", "conv", "values", "activation",
-         "split", "cmodel", "chips", "requant", "kernel_info"), 4),
+        ("_check", "_conv_settings", "_files", "_npz", "_products", "errors", "bounds", "functional",
+         "conv", "packed", "values", "activation",
+         "split", "cmodel", "chips", "requant", "kernel_info", "threads",
+         "digital", "tables", "recurrent", "optimize"), 4),
     "network": 5,
-    **dict.fromkeys(("golden", "onnx", "noise"), 6),
+    **dict.fromkeys(("golden", "onnx", "noise", "mapping", "simulation"), 6),
     "nn": 7,
     **dict.fromkeys(("cli", "compat", "testing", "selftest", "_selftest_cases", "_selftest_vectors",
                      "__main__"), 8),
@@ -41,6 +43,7 @@ ONLY_IN = {
     "torch": ("nn", "compat"),
     "hypothesis": ("testing",),
     "onnx": ("onnx",),
+    "matplotlib": ("mapping",),
     "click": ("cli",),
     "rich": ("cli", "golden"),  # golden prints its report with it
 }
