@@ -56,8 +56,29 @@ struct ChannelPlan {
   int64_t inside_hi = 0;
 };
 
+// Rows of RequantPlan::columns: the numbers of ChannelPlan, each for all channels, as bits of 64.
+enum PlanRow : int {
+  kFactor,  // 2^lsh * multiplier
+  kShift1,
+  kMask1,
+  kBase1,
+  kNegative1,
+  kOdd1,
+  kShift2,
+  kMask2,
+  kBase2,
+  kNegative2,
+  kOdd2,
+  kAccLo,
+  kAccHi,
+  kInsideLo,
+  kInsideHi,
+  kPlanRows,
+};
+
 struct RequantPlan {
   const Requantizer* rule = nullptr;
+  std::vector<uint64_t> columns;      // [kPlanRows, channels]
   std::vector<ChannelPlan> channels;  // one, or one per channel
   Middle middle = Middle::exact;
   int64_t middle_lo = INT64_MIN;
@@ -76,6 +97,23 @@ inline int64_t limit_times(int64_t limit, int n) {
   if (n > 62) return limit > 0 ? INT64_MAX : limit < 0 ? INT64_MIN : 0;
   const int64_t room = INT64_MAX >> n;
   return limit > room ? INT64_MAX : limit < -room ? INT64_MIN : limit * (int64_t{1} << n);
+}
+
+inline std::vector<uint64_t> plan_columns(const std::vector<ChannelPlan>& channels) {
+  std::vector<uint64_t> columns(kPlanRows * channels.size());
+  for (size_t i = 0; i < channels.size(); ++i) {
+    const ChannelPlan& c = channels[i];
+    const auto put = [&](PlanRow row, auto v) {
+      columns[static_cast<size_t>(row) * channels.size() + i] = static_cast<uint64_t>(v);
+    };
+    put(kFactor, c.lsh_factor * c.multiplier);
+    put(kShift1, c.first.shift), put(kMask1, c.first.mask), put(kBase1, c.first.base);
+    put(kNegative1, c.first.if_negative), put(kOdd1, c.first.if_odd);
+    put(kShift2, c.second.shift), put(kMask2, c.second.mask), put(kBase2, c.second.base);
+    put(kNegative2, c.second.if_negative), put(kOdd2, c.second.if_odd);
+    put(kAccLo, c.acc_lo), put(kAccHi, c.acc_hi), put(kInsideLo, c.inside_lo), put(kInsideHi, c.inside_hi);
+  }
+  return columns;
 }
 
 inline RequantPlan requant_plan(const Requantizer& rule) {
@@ -101,6 +139,7 @@ inline RequantPlan requant_plan(const Requantizer& rule) {
     c.inside_hi = limit_times(s.hi, s.shift1 + s.shift2);
     plan.channels.push_back(c);
   }
+  plan.columns = plan_columns(plan.channels);
   const auto fits = [](int64_t v) { return v >= INT32_MIN && v <= INT32_MAX; };
   plan.narrow = !rule.is_f32() && rule.stages.size() == 1 && p.lsh == 0 && p.multiplier == 1 && p.shift1 <= 31 &&
                 p.shift2 <= 31 && p.store == Store::saturate && fits(p.zero_point) && fits(p.lo) && fits(p.hi) &&

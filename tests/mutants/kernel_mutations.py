@@ -20,6 +20,7 @@ class KernelMutation(NamedTuple):
 
 PLAN = "kernels/requant_plan.h"
 REQUANT = "kernels/simd/requantize_loops.h"
+WIDE = "kernels/simd/wide_loops.h"
 MEMORY = "kernels/simd/memory_loops.h"
 STRETCH = "kernels/simd/stretch.h"
 CANVAS = "kernels/canvas.cpp"
@@ -65,17 +66,17 @@ KERNEL_MUTATIONS = (
                    "check_kernel_roundings"),
     KernelMutation("narrow loops do not wrap", REQUANT, "if (Mid == Middle::wrap16)", "if (false)",
                    "check_kernel_finish"),
-    KernelMutation("wide loops forget the digital part", REQUANT, "high != nullptr ? high[i] : 0) +",
-                   "false ? high[i] : 0) +", "check_kernel_finish"),
-    KernelMutation("channels take the first parameters", REQUANT, "channels[PerChannel ? i : 0]",
-                   "channels[0]", "check_kernel_finish"),
-    KernelMutation("channels start at zero", REQUANT, "plan.channels.data() + channel0",
-                   "plan.channels.data()", "check_kernel_finish"),
-    KernelMutation("the unsigned store saturates", REQUANT, "(code < 255 ? code : 255) & 255",
-                   "clamped_s64(code, 0, 255)", "check_kernel_unsigned_store"),
+    KernelMutation("wide loops forget the digital part", WIDE, "High ? high[i] : 0", "0",
+                   "check_kernel_finish"),
+    KernelMutation("channels take the first parameters", WIDE, "first[row * channels + i]",
+                   "first[row * channels]", "check_kernel_finish"),
+    KernelMutation("channels start at zero", REQUANT, "plan.columns.data() + channel0 + i",
+                   "plan.columns.data() + i", "check_kernel_finish"),
+    KernelMutation("the unsigned store saturates", WIDE, "INT64_MIN, 255, 255}", "0, 255, 255}",
+                   "check_kernel_unsigned_store"),
     KernelMutation("float codes are cut", REQUANT, "const float whole = limited + magic;",
                    "const float whole = limited - 0.5F + magic;", "check_kernel_finish"),
-    KernelMutation("refusals are missed", REQUANT, "acc[i] <= c.acc_hi", "true",
+    KernelMutation("refusals are missed", WIDE, "acc[i] > highest", "false",
                    "check_kernel_refusal"),
     KernelMutation("the high part counts 128", REQUANT, "int64_t{256} * high[i]",
                    "int64_t{128} * high[i]", "check_kernel_split"),

@@ -18,7 +18,8 @@ constexpr int64_t kPairChannels = 64;
 constexpr int64_t kPairTaps = 64;  // larger kernels take the plain loop
 
 struct DepthwisePairs {
-  alignas(32) int16_t weight[kPairChannels / 16][kPairTaps / 2][2][2][4][2];  // [block][pair][sum][lane][channel][tap]
+  alignas(
+      32) int16_t weight[kPairChannels / 16][kPairTaps / 2][2][2][4][2];  // [block][pair][sum][lane][channel][tap]
 };
 
 static void arrange_pairs(const DepthwiseBlock& b, DepthwisePairs& q) {
@@ -52,7 +53,8 @@ BITTWIN_TARGET static void depthwise_pairs(const DepthwiseBlock& b) {
         low = _mm256_add_epi32(low, _mm256_madd_epi16(_mm256_unpacklo_epi16(x0, x1), _mm256_load_si256(w)));
         high = _mm256_add_epi32(high, _mm256_madd_epi16(_mm256_unpackhi_epi16(x0, x1), _mm256_load_si256(w + 1)));
       }
-      const __m256i sums[2] = {_mm256_permute2x128_si256(low, high, 0x20), _mm256_permute2x128_si256(low, high, 0x31)};
+      const __m256i sums[2] = {_mm256_permute2x128_si256(low, high, 0x20),
+                               _mm256_permute2x128_si256(low, high, 0x31)};
       for (int g = 0; g < 2; ++g) {
         const __m256i start = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(b.start + c + 8 * g));
         _mm256_storeu_si256(reinterpret_cast<__m256i*>(acc + c + 8 * g), _mm256_add_epi32(start, sums[g]));

@@ -69,8 +69,9 @@ BITTWIN_TARGET static void depthwise_quads(const DepthwiseBlock& b, bool flip) {
     const __m512i c = _mm512_maskz_shuffle_i32x4(kAll, s0, s1, 0xEE);
     const __m512i d = _mm512_maskz_shuffle_i32x4(kAll, s2, s3, 0x44);
     const __m512i e = _mm512_maskz_shuffle_i32x4(kAll, s2, s3, 0xEE);
-    const __m512i sums[4] = {_mm512_maskz_shuffle_i32x4(kAll, a, d, 0x88), _mm512_maskz_shuffle_i32x4(kAll, a, d, 0xDD),
-                             _mm512_maskz_shuffle_i32x4(kAll, c, e, 0x88), _mm512_maskz_shuffle_i32x4(kAll, c, e, 0xDD)};
+    const __m512i sums[4] = {
+        _mm512_maskz_shuffle_i32x4(kAll, a, d, 0x88), _mm512_maskz_shuffle_i32x4(kAll, a, d, 0xDD),
+        _mm512_maskz_shuffle_i32x4(kAll, c, e, 0x88), _mm512_maskz_shuffle_i32x4(kAll, c, e, 0xDD)};
     int32_t* acc = b.acc + p * b.channels;
     for (int g = 0; g < 4; ++g) {
       const auto here = static_cast<__mmask16>(present >> (16 * g));

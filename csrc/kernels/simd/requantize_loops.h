@@ -14,6 +14,9 @@
 #error "define BITTWIN_TARGET before including this file"
 #endif
 #define BITTWIN_INLINE BITTWIN_TARGET static inline __attribute__((always_inline))
+#define BITTWIN_INLINE_MEMBER BITTWIN_TARGET inline __attribute__((always_inline))
+
+#include "kernels/simd/wide_loops.h"
 
 namespace bittwin {
 
@@ -96,60 +99,6 @@ static NarrowLoop narrow_loop_of(const RequantPlan& plan) {
   return narrow_loop_of<kOdd>(second, plan.middle);
 }
 
-// An arithmetic right shift that has a vector form everywhere (AVX2 has none for int64).
-BITTWIN_INLINE int64_t floor_shift_s64(int64_t v, int n) {
-  const uint64_t s = v < 0 ? ~uint64_t{0} : 0;
-  return static_cast<int64_t>(((static_cast<uint64_t>(v) ^ s) >> n) ^ s);
-}
-
-BITTWIN_INLINE int64_t rounded_s64(int64_t v, const ShiftPlan& p) {
-  const int64_t q = floor_shift_s64(v, p.shift);
-  uint64_t r = (static_cast<uint64_t>(v) & p.mask) + p.base;
-  r += (v < 0 ? ~uint64_t{0} : 0) & p.if_negative;
-  r += (0 - (static_cast<uint64_t>(q) & 1)) & p.if_odd;
-  return q + static_cast<int64_t>(r >> p.shift);
-}
-
-BITTWIN_INLINE int64_t clamped_s64(int64_t v, int64_t lo, int64_t hi) {
-  return v < lo ? lo : v > hi ? hi : v;
-}
-
-// v of the contract's formula. Modulo 2^64, for accumulators that do not fit after lsh: their codes mean nothing.
-BITTWIN_INLINE int64_t scaled_s64(int32_t acc, const ChannelPlan& c) {
-  return static_cast<int64_t>(static_cast<uint64_t>(acc) * static_cast<uint64_t>(c.lsh_factor * c.multiplier));
-}
-
-// The code before `high`, zero point and saturation.
-BITTWIN_INLINE int64_t wide_code(int32_t acc, const ChannelPlan& c, const RequantPlan& plan, bool wrap16) {
-  const int64_t v = scaled_s64(acc, c);
-  int64_t t = clamped_s64(rounded_s64(v, c.first), plan.middle_lo, plan.middle_hi);
-  if (wrap16) t = floor_shift_s64(static_cast<int64_t>(static_cast<uint64_t>(t) << 48), 48);
-  return rounded_s64(t, c.second);
-}
-
-template <bool PerChannel>
-BITTWIN_TARGET static bool wide_loop(const RequantPlan& plan, int64_t channel0, const int32_t* acc,
-                                     const int32_t* high, int64_t count, int32_t* codes, uint8_t* inside) {
-  const bool wrap16 = plan.middle == Middle::wrap16;
-  const bool wrap_u8 = plan.store == Store::wrap_u8;
-  const ChannelPlan* channels = plan.channels.data() + channel0;
-  bool fits = true;
-  for (int64_t i = 0; i < count; ++i) {
-    const ChannelPlan& c = channels[PerChannel ? i : 0];
-    fits = fits && acc[i] >= c.acc_lo && acc[i] <= c.acc_hi;
-    if (inside != nullptr) {  // before codes[i], which may lie where acc[i] does
-      const int64_t v = scaled_s64(acc[i], c);
-      inside[i] = v >= c.inside_lo && v <= c.inside_hi ? 1 : 0;
-    }
-    const int64_t more = (high != nullptr ? high[i] : 0) + plan.zero_point;
-    const int64_t whole = wide_code(acc[i], c, plan, wrap16);
-    const auto code = static_cast<int64_t>(static_cast<uint64_t>(whole) + static_cast<uint64_t>(more));
-    codes[i] =
-        static_cast<int32_t>(wrap_u8 ? (code < 255 ? code : 255) & 255 : clamped_s64(code, plan.lo, plan.hi));
-  }
-  return fits;
-}
-
 BITTWIN_TARGET static void narrow_inside(const RequantPlan& plan, const int32_t* acc, int64_t count,
                                          uint8_t* inside) {
   const int64_t inside_lo = plan.channels[0].inside_lo;
@@ -206,23 +155,36 @@ BITTWIN_TARGET static bool requantize_run(const RequantPlan& plan, const int32_t
     narrow_loop_of(plan)(plan, acc, count, codes);
     return true;
   }
-  return wide_loop<false>(plan, 0, acc, high, count, codes, inside);
+  return wide_run(plan, acc, high, count, codes, inside);
 }
 
 BITTWIN_TARGET static bool requantize_channels_run(const RequantPlan& plan, int64_t channel0, const int32_t* acc,
                                                    const int32_t* high, int64_t count, int32_t* codes,
                                                    uint8_t* inside) {
-  return wide_loop<true>(plan, channel0, acc, high, count, codes, inside);
+  constexpr int64_t kRun = 64;
+  const int32_t none[kRun] = {};
+  const WideEnd end = wide_end(plan);
+  bool fits = true;
+  for (int64_t i = 0; i < count; i += kRun) {
+    const int64_t n = count - i < kRun ? count - i : kRun;
+    const ChannelRows rows{plan.columns.data() + channel0 + i, static_cast<int64_t>(plan.channels.size())};
+    fits = channel_checks(rows, acc + i, n, inside != nullptr ? inside + i : nullptr) && fits;
+    const auto codes_of = plan.middle == Middle::wrap16 ? channel_codes<true> : channel_codes<false>;
+    codes_of(rows, end, acc + i, high != nullptr ? high + i : none, n, codes + i);
+  }
+  return fits;
 }
 
 BITTWIN_TARGET static void split_run(const RequantPlan& plan, const SplitRule& split, const int32_t* low,
                                      const int32_t* high, const int32_t* digital, int64_t count, int32_t* codes,
                                      uint8_t* inside, uint8_t* low_inside) {
   const Requantizer& rule = *plan.rule;
-  const ChannelPlan& c = plan.channels[0];
+  const WideRule c = wide_rule(plan.channels[0]);
+  const int64_t middle_lo = plan.middle_lo;
+  const int64_t middle_hi = plan.middle_hi;
   const bool wrap16 = plan.middle == Middle::wrap16;
   const bool f32 = rule.is_f32();
-  const ShiftPlan high_shift = shift_plan(split.log2_gain, split.high_rounding);
+  const WideShift high_shift = wide_shift(shift_plan(split.log2_gain, split.high_rounding));
   const int64_t low_lo = split.limit_low ? split.low_lo : INT64_MIN;
   const int64_t low_hi = split.limit_low ? split.low_hi : INT64_MAX;
   const int shift = rule.stages[0].shift1 + rule.stages[0].shift2;
@@ -234,7 +196,9 @@ BITTWIN_TARGET static void split_run(const RequantPlan& plan, const SplitRule& s
       sum = low_code(low[i], rule, split) + high_code(high[i], digital[i], rule, split);
     } else {
       const int64_t total = int64_t{256} * high[i] + digital[i];
-      sum = clamped_s64(wide_code(low[i], c, plan, wrap16), low_lo, low_hi) + rounded_s64(total, high_shift);
+      const int64_t code = wrap16 ? wide_code<true>(low[i], c, middle_lo, middle_hi)
+                                  : wide_code<false>(low[i], c, middle_lo, middle_hi);
+      sum = clamped_s64(code, low_lo, low_hi) + rounded_s64(total, high_shift);
     }
     if (low_inside != nullptr) {  // before codes[i], which may lie where low[i] does
       if (!split.limit_low) {
@@ -243,7 +207,7 @@ BITTWIN_TARGET static void split_run(const RequantPlan& plan, const SplitRule& s
         const float v = half_even_f32_scaled(low[i], rule.scale_product, rule.codes_per_unit);
         low_inside[i] = v >= static_cast<float>(low_lo) && v <= static_cast<float>(low_hi) ? 1 : 0;
       } else {
-        const int64_t v = scaled_s64(low[i], c);
+        const int64_t v = scaled_s64(low[i], c.factor);
         low_inside[i] = v >= inside_lo && v <= inside_hi ? 1 : 0;
       }
     }
