@@ -46,6 +46,7 @@ _LAZY_MODULES = (
     "onnx",
     "optimize",
     "recurrent",
+    "simulation",
     "testing",
 )
 _LAZY = {

@@ -89,7 +89,9 @@ def test_selftest_reports_a_wrong_kernel(run, monkeypatch):
     found = run("selftest")
     assert found.code == 1
     first = next(kernel.name for kernel in bittwin.kernels() if kernel.available)
-    assert f"first wrong case: known vectors, kernel {first}: 515 rows: at [0, 0] found" in found.out
+    assert (
+        f"first wrong case: known vectors, kernel {first}: 515 rows: at [0, 0] found" in found.out
+    )
 
 
 def test_selftest_reports_a_kernel_that_refuses(monkeypatch):

@@ -137,6 +137,22 @@ def test_memory_goes_on_across_blocks(tmp_path, block):
             assert np.array_equal(np.concatenate([p[name] for p in parts]), expected[name])
 
 
+def test_progress_counts_the_chosen_frames(tmp_path):
+    from bittwin.simulation import Simulation, open_input
+
+    net = two_way()
+    for name, width in (("a", 5), ("b", 4)):
+        np.save(tmp_path / f"{name}.npy", codes(30, width).astype(np.uint8))
+    opened = {name: open_input(tmp_path / f"{name}.npy", name) for name in "ab"}
+    run = Simulation(net, opened, frames=slice(3, 10), block=3)
+    assert run.frames == 7
+    assert [done for done, _ in run.run()] == [3, 6, 7]
+    with pytest.raises(ValueError, match="block: found 0, wanted at least 1"):
+        Simulation(net, opened, block=0)
+    with pytest.raises(bittwin.NetworkError, match="inputs: found a, wanted a, b"):
+        Simulation(net, {"a": opened["a"]})
+
+
 def test_output_is_written_whole_or_not_at_all(run, tmp_path, monkeypatch):
     net = two_way()
     net.save(tmp_path / "n.npz")
@@ -226,7 +242,7 @@ def test_bad_element_is_that_of_a_plain_search(tmp_path):
                 [np.nan, -np.inf, 0.5, 255.5, 256, -1, 1e30]
             )
         np.save(tmp_path / "x.npy", x)
-        wrong = [i for i in np.ndindex(x.shape) if not (x[i] in range(256))]
+        wrong = [i for i in np.ndindex(x.shape) if x[i] not in range(256)]
         if not wrong:
             continue
         with pytest.raises(InputError, match=rf"element \[{wrong[0][0]}, {wrong[0][1]}\]: found"):
@@ -291,9 +307,8 @@ def test_refusals_are_one_line_and_leave_nothing(
     (tmp_path / "cut.npy").write_bytes((tmp_path / "x.npy").read_bytes()[:-5])
     places = {name: tmp_path / f"{name}.npy" for name in (*names, "cut", "y")}
     before = sorted(p.name for p in tmp_path.iterdir())
-    found = run(
-        "simulate", *(a.format(net=saved, dump=dump, tmp=tmp_path, two=tmp_path / "two.npz", **places) for a in arguments)
-    )  # fmt: skip
+    places |= {"net": saved, "dump": dump, "tmp": tmp_path, "two": tmp_path / "two.npz"}
+    found = run("simulate", *(a.format(**places) for a in arguments))
     assert found.code == 2
     assert found.out == ""
     assert words in found.err

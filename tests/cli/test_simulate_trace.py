@@ -21,8 +21,8 @@ from bittwin.network import (
     Mul,
     Network,
     Relu,
-    Reshape,
     Rescale,
+    Reshape,
     Scale,
     Tdnn,
 )
@@ -378,6 +378,23 @@ def test_a_damaged_sidecar_is_refused_in_words(trace, bad):
             refused += 1
             assert str(error).isprintable()
     assert refused >= 8
+
+
+def test_layers_are_matched_across_nets_where_the_name_is_the_only_one(tmp_path):
+    """A mapper numbers the nets of its array; a trace of one file starts at 0."""
+    for name, net in (("a", 0), ("b", 1)):
+        write_trace(tmp_path / name, image_network(), frames(), net=net)
+    assert len(compare_traces(tmp_path / "a", tmp_path / "b").layers) == 7
+    # With the name in two other nets nobody knows which one is meant; in the same net it is clear.
+    (tmp_path / "b/bittwin.json").unlink()
+    (tmp_path / "a/bittwin.json").unlink()
+    shutil.copytree(tmp_path / "b/layer_debug/net1/2_fc", tmp_path / "b/layer_debug/net2/1_fc")
+    found = compare_traces(tmp_path / "a", tmp_path / "b")
+    assert "fc" not in [r.name for r in found.layers]
+    shutil.copytree(tmp_path / "b/layer_debug/net2/1_fc", tmp_path / "b/layer_debug/net0/1_fc")
+    found = compare_traces(tmp_path / "a", tmp_path / "b")
+    assert "fc" in [r.name for r in found.layers]
+    assert found.equal
 
 
 def test_several_rounds_are_left_out_with_a_note(trace, tmp_path):

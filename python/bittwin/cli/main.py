@@ -15,6 +15,7 @@ import click
 from bittwin.cli.inspect_command import inspect
 from bittwin.cli.kernels_command import kernels
 from bittwin.cli.selftest_command import selftest
+from bittwin.cli.simulate_command import simulate
 from bittwin.cli.verify_command import verify
 from bittwin.errors import BittwinError
 
@@ -47,6 +48,7 @@ def cli(context: click.Context) -> None:
 
 
 cli.add_command(verify)
+cli.add_command(simulate)
 cli.add_command(inspect)
 cli.add_command(kernels)
 cli.add_command(selftest)

@@ -3,29 +3,9 @@
 
 from __future__ import annotations
 
-import re
-
 import click
 
-
-class FrameRange(click.ParamType[slice]):
-    """``N`` or ``A:B``, as a slice; either end of ``A:B`` may be left out."""
-
-    name = "N|A:B"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> slice:
-        """Parse, or fail with one line."""
-        if isinstance(value, slice):
-            return value
-        text = str(value)
-        if match := re.fullmatch(r"([0-9]{1,9})", text):
-            return slice(0, int(match[1]))
-        if (match := re.fullmatch(r"([0-9]{0,9}):([0-9]{0,9})", text)) is None or text == ":":
-            self.fail(f"found {text!r}, wanted N (the first N frames) or A:B", param, ctx)
-        first, last = match[1], match[2]
-        return slice(int(first) if first else 0, int(last) if last else None)
+from bittwin.cli.frames import FrameRange
 
 
 @click.command(short_help="Check a mapper's output folder against the integer twin.")
@@ -41,6 +21,10 @@ class FrameRange(click.ParamType[slice]):
     help="Only this layer; may be given several times.",
 )  # fmt: skip
 @click.option("--frames", type=FrameRange(), help="Only these frames of every set.")
+@click.option(
+    "--against", type=click.Path(), metavar="TRACE",
+    help="Compare two traces instead: DUMP's layer_debug with TRACE's, which is taken for right.",
+)  # fmt: skip
 def verify(
     dump: str,
     rounding: str | None,
@@ -48,11 +32,13 @@ def verify(
     json_to: str | None,
     layers: tuple[str, ...],
     frames: slice | None,
+    against: str | None,
 ) -> int:
     """Check that every golden code of the folder DUMP is reproduced; say where and why not.
 
     Every layer is run on the dump's own input (teacher-forced) and on the simulated output of the
-    layer before it (free-running).
+    layer before it (free-running). With --against nothing is run: two folders with the codes of every
+    layer, such as `bittwin simulate --trace` writes, are compared with each other.
 
     Exit codes: 0 equal, 1 differs, 2 bad usage or bad input.
     """
@@ -60,15 +46,25 @@ def verify(
     from bittwin.golden.check.verify import verify as run
     from bittwin.golden.report.report import build_report
 
+    chosen = layers or None
     with LazyProgress("verifying") as progress:
-        found = run(
-            dump,
-            rounding=rounding,
-            measured=measured,
-            layers=layers or None,
-            frames=frames,
-            progress=progress,
-        )
+        if against is not None:
+            if rounding is not None or measured is not None:
+                raise click.UsageError(
+                    "--against: nothing is run, so no --rounding and no --measured"
+                )
+            from bittwin.golden.trace.compare import compare_traces
+
+            found = compare_traces(dump, against, layers=chosen, frames=frames, progress=progress)
+        else:
+            found = run(
+                dump,
+                rounding=rounding,
+                measured=measured,
+                layers=chosen,
+                frames=frames,
+                progress=progress,
+            )
     if json_to is not None:
         emit_json(found.to_json(), json_to)
     if json_to != "-":

@@ -253,7 +253,8 @@ class Verification:
         measured: one entry per layer of the measured file.
         notes: remarks: what was inferred, left out or could not be compared.
         facts: what each layer is.
-        path: the dump.
+        path: the dump, or the trace.
+        against: the trace that was taken for right, where two were compared.
     """
 
     equal: bool
@@ -263,6 +264,7 @@ class Verification:
     notes: tuple[str, ...] = ()
     facts: tuple[LayerFacts, ...] = field(default=(), repr=False)
     path: str = ""
+    against: str = ""
 
     @property
     def codes(self) -> int:
@@ -293,6 +295,7 @@ class Verification:
             "equal": self.equal,
             "rounding": self.rounding,
             "dump": self.path,
+            **({"against": self.against} if self.against else {}),
             "codes": self.codes,
             "mismatches": self.mismatches,
             "layers": [r.to_json() for r in self.layers],

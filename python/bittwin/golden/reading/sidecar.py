@@ -158,9 +158,9 @@ def read_sidecar(folder: Folder) -> Sidecar | None:
     reader = Fields(folder, SIDECAR, "")
     top = reader.mapping(content)
     if top.get("format") != FORMAT:
-        raise folder.error(
-            SIDECAR, f"format: found {printable(repr(top.get('format')))}, wanted {FORMAT!r}"
-        )
+        found = printable(repr(top.get("format")))
+        hint = "; a trace is compared with another one (verify --against)" * ("trace" in found)
+        raise folder.error(SIDECAR, f"format: found {found}, wanted {FORMAT!r}{hint}")
     if top.get("version") != VERSION or isinstance(top.get("version"), bool):
         raise folder.error(
             SIDECAR,

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,9 +106,12 @@ class TextCodes:
 
     def block(self, start: int, stop: int) -> NDArray[np.int16]:
         """Parse the lines `start` to `stop`; see `Codes.block`."""
+        return self._rows(start, stop).astype(np.int16)
+
+    def _rows(self, start: int, stop: int) -> NDArray[np.int32]:
         check_block(start, stop, self.frames)
         if start == stop:
-            return np.zeros((0, self.columns), np.int16)
+            return np.zeros((0, self.columns), np.int32)
         begin, end = (int(self.lines.bounds[place]) for place in (start, stop))
         data = self.folder.read_range(self.source, begin, end)
         try:
@@ -122,7 +126,7 @@ class TextCodes:
             raise self.folder.error(
                 self.source, f"frame {start} on: found {len(table)} rows, wanted {stop - start}"
             )
-        return table.astype(np.int16)
+        return table
 
     def _parse(self, data: bytes, rows: int, lines_before: int = 0) -> NDArray[np.int32]:
         return parse_rows(
@@ -134,6 +138,14 @@ class TextCodes:
             max_rows=rows,
             lines_before=lines_before,
         )
+
+
+class WideTextCodes(TextCodes):
+    """The same for codes beyond 16 bits, which a trace may hold."""
+
+    def block(self, start: int, stop: int) -> NDArray[Any]:
+        """Parse the lines `start` to `stop` as int32."""
+        return self._rows(start, stop)
 
 
 def open_text_codes(folder: Folder, path: str, columns: int, codes: Range) -> TextCodes:

@@ -9,18 +9,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bittwin.golden.check.results import FREE_RUNNING, MODES, SETS, TEACHER_FORCED, Diagnosis, First
+from bittwin.golden.check.results import FREE_RUNNING, MODES, SETS, TEACHER_FORCED, Diagnosis
+from bittwin.golden.report.cells import FIRST, first_cells, first_text, histogram, percent
 from bittwin.golden.report.tables import Block, Cell, Line, Table, count, render_plain
 
 if TYPE_CHECKING:
     from bittwin.golden.check.results import LayerFacts, LayerResult, MeasuredResult, Verification
 
-_FIRST = ("frame", "column", "expected", "actual")
 _MODE_NAMES = {TEACHER_FORCED: "teacher-forced", FREE_RUNNING: "free-running"}
 
 
 def build_report(v: Verification) -> list[Block]:
     """Lines and tables of a verification, in reading order."""
+    if v.against:
+        from bittwin.golden.report.trace_report import build_trace_report
+
+        return build_trace_report(v)
     blocks: list[Block] = [Line(_header(v), "bold")]
     if v.layers:
         blocks += _overview(v)
@@ -63,7 +67,7 @@ def _overview(v: Verification) -> list[Block]:
     rules = len({f.rule for f in v.facts}) > 1
     headers = ["layer"] + ["net"] * nets + ([] if v.mismatches else ["shape", "gain"])
     headers += ["rule"] * rules + ["activation", "codes", *_MODE_NAMES.values()]
-    headers += ["largest", "first in", *_FIRST] if v.mismatches else []
+    headers += ["largest", "first in", *FIRST] if v.mismatches else []
     words = ("layer", "shape", "rule", "activation", "first in")
     table = Table(headers, right=tuple(i for i, h in enumerate(headers) if h not in words))
     for facts in v.facts:
@@ -84,7 +88,7 @@ def _overview(v: Verification) -> list[Block]:
             cells.append(Cell(str(largest), "red" if largest else "") if own else Cell("-", "dim"))
             cells += [
                 Cell(wrong.set if wrong else "-"),
-                *_first_cells(wrong.first if wrong else None),
+                *first_cells(wrong.first if wrong else None),
             ]
         table.rows.append(cells)
     blocks: list[Block] = [Line("codes that differ, by layer"), table]
@@ -105,32 +109,11 @@ def _concluded(facts: LayerFacts) -> bool:
     return facts.inferred or assumed
 
 
-def _first_cells(first: First | None) -> list[Cell]:
-    if first is None:
-        return [Cell("-", "dim")] * len(_FIRST)
-    frame = str(first.frame)
-    if first.stream_frame is not None and first.stream_frame != first.frame:
-        frame += f" ({first.stream_frame})"
-    return [Cell(frame), *(Cell(str(n)) for n in (first.column, first.expected, first.actual))]
-
-
-def _first(first: First | None, actual: str = "simulated") -> str:
-    if first is None:
-        return "-"
-    stream = ""
-    if first.stream_frame is not None and first.stream_frame != first.frame:
-        stream = f" (stream frame {first.stream_frame})"
-    return (
-        f"frame {first.frame}{stream}, column {first.column}: "
-        f"expected {first.expected}, {actual} {first.actual}"
-    )
-
-
 def _details(wrong: list[LayerResult]) -> list[Block]:
     """One layer that differs: where, how much, and why."""
     one = wrong[0]
     blocks: list[Block] = [Line(""), Line(f"{one.name} (net {one.net})", "bold red")]
-    headers = ["set", "mode", "codes", "differ", "share", "largest", *_FIRST, "simulated - golden"]
+    headers = ["set", "mode", "codes", "differ", "share", "largest", *FIRST, "simulated - golden"]
     table = Table(headers, right=tuple(range(2, 10)))
     for i, r in enumerate(wrong):
         before, after = (wrong[j] if 0 <= j < len(wrong) else None for j in (i - 1, i + 1))
@@ -145,8 +128,8 @@ def _details(wrong: list[LayerResult]) -> list[Block]:
                 Cell(count(r.mismatches), "red"),
                 Cell(f"{100 * r.mismatches / r.codes:.2f} %"),
                 Cell(str(r.max_abs)),
-                *_first_cells(r.first),
-                Cell(_histogram(r.histogram)),
+                *first_cells(r.first),
+                Cell(histogram(r.histogram)),
             ]
         )
     blocks.append(table)
@@ -157,7 +140,7 @@ def _details(wrong: list[LayerResult]) -> list[Block]:
     for diagnosis, where in causes.items():
         places = "" if len(where) == len(wrong) else f" [{_merge(where)}]"
         if "%" not in diagnosis.cause and 0 < diagnosis.explains < 1:
-            places = f" ({_percent(diagnosis.explains)} of the differing codes){places}"
+            places = f" ({percent(diagnosis.explains)} of the differing codes){places}"
         blocks.append(Line(f"  cause: {diagnosis.cause}{places}", "yellow"))
     return blocks
 
@@ -181,13 +164,6 @@ def _merge(where: list[str]) -> str:
         if sets:
             merged.append(f"{', '.join(sets)} {mode}")
     return "; ".join(merged)
-
-
-def _histogram(histogram: dict[int, int], most: int = 5) -> str:
-    common = sorted(histogram.items(), key=lambda item: (-item[1], abs(item[0])))
-    text = ", ".join(f"{d:+d}: {count(n)}" for d, n in common[:most])
-    left = len(common) - most
-    return text + (f", {left} more values" if left > 0 else "")
 
 
 def _measured(measured: tuple[MeasuredResult, ...]) -> list[Block]:
@@ -232,7 +208,7 @@ def _measured(measured: tuple[MeasuredResult, ...]) -> list[Block]:
     blocks: list[Block] = [Line(""), Line(title, "bold"), table]
     for m in measured:
         for d in m.diagnosis:
-            share = f" ({_percent(d.explains)} of the squared error)"
+            share = f" ({percent(d.explains)} of the squared error)"
             blocks.append(Line(f"  {m.name}: {d.cause}{share}", "yellow"))
     return blocks
 
@@ -241,10 +217,6 @@ def _signed(value: float, digits: int) -> str:
     """A number with its sign; what rounds to zero shows none."""
     text = f"{value:+.{digits}f}"
     return text[1:] if not text.strip("+-0.") else text
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
 
 
 def _verdict(v: Verification) -> list[Block]:
@@ -260,7 +232,7 @@ def _verdict(v: Verification) -> list[Block]:
         first = v.first_wrong
         if first is not None:
             text = f"first wrong layer: {first.name} (net {first.net}), set {first.set}, "
-            text += _first(first.first)
+            text += first_text(first.first)
             if first.mode == FREE_RUNNING:
                 text += " (free-running)"
             if first.diagnosis:

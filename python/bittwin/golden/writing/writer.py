@@ -80,7 +80,7 @@ def write_dump(
     """
     target = Path(os.path.abspath(path))
     networks, batches, given = _per_net(network, inputs, codes)
-    _refuse_existing(target)
+    refuse_existing(target)
     layers: list[StoredLayer] = []
     for net, (one, batch, golden) in enumerate(zip(networks, batches, given, strict=True)):
         layers += collect_layers(net, one, batch, golden)
@@ -151,7 +151,7 @@ def _listed(name: str, given: Any) -> list[Any]:
         raise TypeError(f"{name}: found {type(given).__name__}, wanted {what}") from None
 
 
-def _refuse_existing(target: Path) -> None:
+def refuse_existing(target: Path) -> None:
     """Raise unless the target's folder is there and the target absent or an empty folder."""
     if not target.parent.is_dir():
         raise FileNotFoundError(

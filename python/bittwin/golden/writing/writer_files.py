@@ -22,7 +22,7 @@ _ADDRESS_FIELDS = (
 )  # fmt: skip
 
 
-def _lines(table: NDArray[np.generic], separator: str = " ", end: str = "") -> str:
+def table_lines(table: NDArray[np.generic], separator: str = " ", end: str = "") -> str:
     """Write a table of integers, one row per line."""
     return "".join(separator.join(map(str, row)) + end + "\n" for row in table.tolist())
 
@@ -36,9 +36,9 @@ def write_params(folder: Path, layers: Sequence[StoredLayer]) -> None:
     """Write params/netN/layerK/{weight,bias,bias_high}.txt."""
     for layer in layers:
         base = folder / "params" / f"net{layer.net}" / f"layer{layer.index}"
-        _write(base / "weight.txt", _lines(layer.weight_rows))
-        _write(base / "bias.txt", _lines(layer.bias_rows))
-        _write(base / "bias_high.txt", _lines(layer.bias_high[None, :]))
+        _write(base / "weight.txt", table_lines(layer.weight_rows))
+        _write(base / "bias.txt", table_lines(layer.bias_rows))
+        _write(base / "bias_high.txt", table_lines(layer.bias_high[None, :]))
 
 
 def write_map(folder: Path, layers: Sequence[StoredLayer], regions: Sequence[Region]) -> None:
@@ -79,7 +79,7 @@ def write_golden(
     text = f"calibration_start = {calibration_start}\n\n"
     for layer, index in zip(layers, chosen, strict=True):
         if expected_frames:
-            text += f"net {layer.net}, layer {layer.index}\n{_lines(index[None, :], ',', ',')}"
+            text += f"net {layer.net}, layer {layer.index}\n{table_lines(index[None, :], ',', ',')}"
     if expected_frames:
         _write(base / "random_idx.txt", text)
         for side, word in (("in", "input"), ("out", "output")):
@@ -91,7 +91,7 @@ def write_golden(
             text = f"num = {expected_frames}\n" if side == "in" else ""
             for layer, table in zip(layers, rows, strict=True):
                 text += f"net {layer.net} layer {layer.index - 1} {word} 0\n"
-                text += _lines(table, ",", ",")
+                text += table_lines(table, ",", ",")
             _write(base / f"expected_{side}.txt", text)
     for side in ("in", "out"):
         rows = [
@@ -138,8 +138,8 @@ def write_debug(folder: Path, layers: Sequence[StoredLayer]) -> None:
     """Write layer_debug: every frame's input, and its output after the activation."""
     for layer in layers:
         base = folder / _round_path(layer)
-        _write(base / "input0.txt", _lines(layer.inputs))
-        _write(base / "output0.txt", _lines(layer.results))
+        _write(base / "input0.txt", table_lines(layer.inputs))
+        _write(base / "output0.txt", table_lines(layer.results))
 
 
 def write_addresses(folder: Path, layers: Sequence[StoredLayer]) -> None:
