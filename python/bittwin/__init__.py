@@ -30,9 +30,18 @@ from bittwin.threads import get_num_threads, set_num_threads
 from bittwin.values import dequantize, quantize, quantize_bias
 
 if TYPE_CHECKING:
-    from bittwin.golden import Dump, Verification, read_dump, write_dump
+    from bittwin.golden import (
+        Dump,
+        Verification,
+        compare_traces,
+        read_dump,
+        write_dump,
+        write_trace,
+    )
     from bittwin.golden.check.verify import verify as verify
+    from bittwin.mapping import check_mapping
     from bittwin.network import Network, load_network
+    from bittwin.onnx import load_onnx, save_onnx
 
 __version__ = "0.1.0"
 
@@ -57,6 +66,11 @@ _LAZY = {
     "write_dump": "bittwin.golden",
     "Network": "bittwin.network",
     "load_network": "bittwin.network",
+    "load_onnx": "bittwin.onnx",
+    "save_onnx": "bittwin.onnx",
+    "check_mapping": "bittwin.mapping",
+    "compare_traces": "bittwin.golden",
+    "write_trace": "bittwin.golden",
 }
 
 __all__ = [
@@ -73,9 +87,11 @@ __all__ = [
     "accumulate",
     "accumulator_bound",
     "active_kernel",
+    "check_mapping",
     "chips",
     "clip",
     "cmodel",
+    "compare_traces",
     "conv2d",
     "conv2d_accumulate",
     "conv_transpose2d",
@@ -88,6 +104,7 @@ __all__ = [
     "kernels",
     "linear",
     "load_network",
+    "load_onnx",
     "lookup",
     "pack_weight",
     "quantize",
@@ -97,6 +114,7 @@ __all__ = [
     "relu",
     "requant",
     "requantize",
+    "save_onnx",
     "set_num_threads",
     "split_conv2d",
     "split_conv_transpose2d",
@@ -104,6 +122,7 @@ __all__ = [
     "tables",
     "verify",
     "write_dump",
+    "write_trace",
 ]
 
 

@@ -15,7 +15,9 @@ FLOAT = onnx.TensorProto.FLOAT
 Array = np.ndarray
 
 
-def node(op: str, inputs: Sequence[str], outputs: Sequence[str], name: str = "", **attributes: Any) -> Any:
+def node(
+    op: str, inputs: Sequence[str], outputs: Sequence[str], name: str = "", **attributes: Any
+) -> Any:
     given = {
         k: numpy_helper.from_array(v.astype(np.float32)) if isinstance(v, np.ndarray) else v
         for k, v in attributes.items()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-onnx = pytest.importorskip("onnx", reason="reading ONNX files needs the package onnx")
+pytest.importorskip("onnx", reason="reading ONNX files needs the package onnx")
 
 from onnx import helper, numpy_helper
 from onnx_cases import gain_round, gemm, model, node, weights, write
@@ -17,7 +17,7 @@ from onnx_cases import gain_round, gemm, model, node, weights, write
 import bittwin
 from bittwin.errors import NetworkError
 from bittwin.network import GroupNorm, Linear, Lookup, Network
-from bittwin.onnx import OnnxWarning, load_onnx
+from bittwin.onnx import LayerOptions, OnnxWarning, load_onnx
 
 RNG = np.random.default_rng(3)
 
@@ -52,10 +52,19 @@ def test_gemm(tmp_path: Path, gain: int, trans: int) -> None:
 def test_gain_of_the_scale_that_alone_reads_it(tmp_path: Path) -> None:
     c = weights(RNG, "fc", 3, 2)
     first, second = gemm("fc", "x", "s")
-    net = load(tmp_path, [first, second, node("Scale", ["s"], ["y"], "again", scale=1 / 1024)], [1, 3], c)
+    net = load(
+        tmp_path, [first, second, node("Scale", ["s"], ["y"], "again", scale=1 / 1024)], [1, 3], c
+    )
     assert [layer.kind for layer in net.layers] == ["linear", "scale"]
     also = node("Relu", ["fc_acc"], ["y"])
-    refused(tmp_path, r"'fc' \(Gemm\).*gain is unknown", [first, second, also], [1, 3], c, outputs=["s", "y"])
+    refused(
+        tmp_path,
+        r"'fc' \(Gemm\).*gain is unknown",
+        [first, second, also],
+        [1, 3],
+        c,
+        outputs=["s", "y"],
+    )
     refused(tmp_path, "gain is unknown; default_gain", [first, also], [1, 3], c)
     weak = node("Scale", ["fc_acc"], ["y"], "weak", scale=1.0)
     refused(tmp_path, "gain is unknown", [first, weak], [1, 3], c)
@@ -103,7 +112,9 @@ def test_conv(tmp_path: Path, attributes: dict[str, Any], padding: Any) -> None:
     x = RNG.integers(-128, 128, (2, 4, 7, 6)).astype(np.int16)
     options = {"stride": tuple(attributes.get("strides", (1, 1))), "groups": groups,
                "dilation": tuple(attributes.get("dilations", (1, 1))), "padding": padding}  # fmt: skip
-    wanted = bittwin.conv2d(x, w.astype(np.int8), c["b"].astype(np.int32), bittwin.readout(256), **options)
+    wanted = bittwin.conv2d(
+        x, w.astype(np.int8), c["b"].astype(np.int32), bittwin.readout(256), **options
+    )
     np.testing.assert_array_equal(net.run(x), wanted)
 
 
@@ -112,11 +123,48 @@ def test_conv(tmp_path: Path, attributes: dict[str, Any], padding: Any) -> None:
 def test_conv_transpose(tmp_path: Path, pads: list[int], more: list[int]) -> None:
     c = {"w": RNG.integers(-50, 51, (2, 3, 3, 2)), "b": np.zeros(3)}
     nodes = [
-        node("ConvTranspose", ["x", "w", "b"], ["a"], "up", pads=pads, output_padding=more, strides=[2, 1]),
+        node(
+            "ConvTranspose",
+            ["x", "w", "b"],
+            ["a"],
+            "up",
+            pads=pads,
+            output_padding=more,
+            strides=[2, 1],
+        ),
         node("Scale", ["a"], ["y"], scale=2.0**-8),
     ]
     layer = load(tmp_path, nodes, [1, 2, 4, 5], c).layers[0]
     assert (layer.padding, layer.output_padding) == ((1, 0, 1, 0), (1, 0))
+
+
+@pytest.mark.parametrize(
+    ("between", "signed"),
+    [
+        ([node("Relu", ["x"], ["t"])], False),
+        ([node("Identity", ["x"], ["t"])], True),
+        ([node("Relu", ["x"], ["r"]), node("Concat", ["r", "x"], ["c"], axis=1),
+          node("Slice", ["c", "zero", "three", "one"], ["t"])], True),
+        ([node("Relu", ["x"], ["r"]), node("Concat", ["r", "r"], ["c"], axis=1),
+          node("Slice", ["c", "zero", "three", "one"], ["t"])], False),
+        ([node("Relu", ["x"], ["r"]), node("Add", ["r", "x"], ["t"])], True),
+        ([node("Relu", ["x"], ["r"]), node("Mul", ["r", "r"], ["t"], shift_bit=-7)], False),
+        ([node("Relu", ["x"], ["r"]), node("Add", ["r", "minus"], ["t"])], True),
+        ([node("Relu", ["x"], ["r"]), node("Mul", ["three", "r"], ["t"])], False),
+        ([node("Relu", ["x"], ["r"]), node("Scale", ["r"], ["t"], scale=-2.0)], True),
+        ([node("Relu", ["x"], ["r"]), node("Scale", ["r"], ["t"], scale=0.5)], False),
+        ([node("Relu", ["x"], ["r"]), node("Scalar", ["r"], ["t"], scale=-1.0, op_types="add")], True),
+        ([node("Softmax", ["x"], ["t"], scale_out=0.01)], False),
+        ([node("Relu", ["x"], ["r"]), node("FloatScale", ["r"], ["t"], scale=-1.5)], True),
+    ],
+)  # fmt: skip
+def test_signs_that_a_layer_can_meet(tmp_path: Path, between: list[Any], signed: bool) -> None:
+    c = weights(RNG, "fc", 3, 2) | {
+        "zero": np.array([0]), "one": np.array([1]), "three": np.array([3]), "minus": np.array([-3])
+    }  # fmt: skip
+    net = load(tmp_path, [*between, *gemm("fc", "t", "y")], [1, 3], c)
+    assert net.layers[-1].x_signed is signed
+    net.run(RNG.integers(-128, 128, (50, 3)).astype(np.int8))  # nothing refused on the way
 
 
 # ---------------------------------------------------------------- biases
@@ -126,7 +174,9 @@ def test_bias_off_the_grid(tmp_path: Path) -> None:
     bias = np.array([64, 192, -64, -192, 65, 128])
     c = {"fc_w": RNG.integers(-9, 9, (3, 6)), "fc_b": bias}
     nodes = gemm("fc", "x", "y")
-    with pytest.warns(OnnxWarning, match="rounded 5 entries half even to multiples of 128 .5 of 'fc'"):
+    with pytest.warns(
+        OnnxWarning, match="rounded 5 entries half even to multiples of 128 .5 of 'fc'"
+    ):
         net = load(tmp_path, nodes, [1, 3], c)
     assert net.layers[0].bias.tolist() == [0, 256, 0, -256, 128, 128]
     assert load(tmp_path, nodes, [1, 3], c, bias="keep").layers[0].bias.tolist() == bias.tolist()
@@ -160,7 +210,9 @@ X = np.arange(-128, 128, dtype=np.int8).reshape(-1, 4)
         ("Permute", {"dims": [0, 1]}, bittwin.digital.permute, {"dims": (0, 1)}),
     ],
 )  # fmt: skip
-def test_one_operator(tmp_path: Path, op: str, attributes: Any, function: Any, arguments: Any) -> None:
+def test_one_operator(
+    tmp_path: Path, op: str, attributes: Any, function: Any, arguments: Any
+) -> None:
     net = load(tmp_path, [node(op, ["x"], ["y"], "op", **attributes)], [1, 4])
     np.testing.assert_array_equal(net.run(X), function(X, **arguments))
 
@@ -175,15 +227,25 @@ def test_act_lut(tmp_path: Path, shape: tuple[int, ...], signed: bool) -> None:
     assert isinstance(layer, Lookup)
     assert layer.table.dtype == (np.int8 if signed else np.uint8)
     np.testing.assert_array_equal(layer.table, table.reshape(-1))
-    refused(tmp_path, "act_type", [node("ActLut", ["x"], ["y"], act_type="gelu", table_params=table)], [1, 4])
-    refused(tmp_path, "table_params.*0 tables", [node("ActLut", ["x"], ["y"], act_type="tanh")], [1, 4])
+    refused(
+        tmp_path,
+        "act_type",
+        [node("ActLut", ["x"], ["y"], act_type="gelu", table_params=table)],
+        [1, 4],
+    )
+    refused(
+        tmp_path, "table_params.*0 tables", [node("ActLut", ["x"], ["y"], act_type="tanh")], [1, 4]
+    )
 
 
 @pytest.mark.parametrize("op", ["Add", "Mul"])
 @pytest.mark.parametrize("shift", [0, -1, -7, 3])
 def test_add_and_mul(tmp_path: Path, op: str, shift: int) -> None:
     function = getattr(bittwin.digital, op.lower())
-    nodes = [node("Scale", ["x"], ["t"], "t", scale=0.5), node(op, ["x", "t"], ["y"], "op", shift_bit=shift)]
+    nodes = [
+        node("Scale", ["x"], ["t"], "t", scale=0.5),
+        node(op, ["x", "t"], ["y"], "op", shift_bit=shift),
+    ]
     net = load(tmp_path, nodes, [1, 4])
     assert net.inputs["op"] == ("x", "t")
     np.testing.assert_array_equal(net.run(X), function(X, bittwin.digital.scale(X, 0.5), shift))
@@ -205,7 +267,9 @@ def test_pools(tmp_path: Path, op: str) -> None:
     wanted = function(x, (2, 3), stride=(2, 1), padding=(1, 0, 0, 1), **scales)
     np.testing.assert_array_equal(net.run(x), wanted)
     one = [node(f"Global{op}", ["x"], ["y"], "pool", **scales)]
-    wanted = getattr(bittwin.digital, "global_average_pool" if scales else "global_max_pool")(x, **scales)
+    wanted = getattr(bittwin.digital, "global_average_pool" if scales else "global_max_pool")(
+        x, **scales
+    )
     np.testing.assert_array_equal(load(tmp_path, one, [1, 2, 5, 6]).run(x), wanted)
 
 
@@ -219,7 +283,9 @@ def test_normalisations(tmp_path: Path) -> None:
     gamma, beta = bittwin.digital.fold_batch_norm(c["s"], c["b"], c["m"], c["v"], epsilon=0.5)
     wanted = bittwin.digital.batch_norm(x, gamma, beta, scale_in=0.5, scale_out=0.25)
     np.testing.assert_array_equal(load(tmp_path, nodes, [1, 4], c).run(x), wanted)
-    nodes = [node("GroupNorm", ["x", "s", "b"], ["y"], "gn", num_groups=2, num_channels=4, scale_out=0.5)]
+    nodes = [
+        node("GroupNorm", ["x", "s", "b"], ["y"], "gn", num_groups=2, num_channels=4, scale_out=0.5)
+    ]
     layer = load(tmp_path, nodes, [1, 4], c).layers[0]
     assert isinstance(layer, GroupNorm)
     assert (layer.num_groups, layer.scale_out) == (2, 0.5)
@@ -231,7 +297,12 @@ def test_normalisations(tmp_path: Path) -> None:
 
 
 def test_moving_codes(tmp_path: Path) -> None:
-    c = {"s": np.array([1.0]), "e": np.array([2.0**63]), "a": np.array([-1.0]), "t": np.array([2.0])}
+    c = {
+        "s": np.array([1.0]),
+        "e": np.array([2.0**63]),
+        "a": np.array([-1.0]),
+        "t": np.array([2.0]),
+    }
     nodes = [
         node("Split", ["x"], ["p", "q"], "parts", axis=1, split=[1, 3]),
         node("Concat", ["q", "p"], ["k"], "join", axis=1),
@@ -245,9 +316,12 @@ def test_moving_codes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sizes", "shape"), [([1, -1], (-1,)), ([-1, 1], (-1,)), ([12], (12,)), ([0, 12], (12,)), ([7, 12], (12,))]
+    ("sizes", "shape"),
+    [([1, -1], (-1,)), ([-1, 1], (-1,)), ([12], (12,)), ([0, 12], (12,)), ([7, 12], (12,))],
 )
-def test_reshape_with_float_shapes_in_the_chips_order(tmp_path: Path, sizes: Any, shape: Any) -> None:
+def test_reshape_with_float_shapes_in_the_chips_order(
+    tmp_path: Path, sizes: Any, shape: Any
+) -> None:
     nodes = [node("Reshape", ["x", "shape"], ["y"], "flat")]
     net = load(tmp_path, nodes, [1, 2, 3, 2], {"shape": np.array(sizes)})
     assert net.layers[0].shape == shape
@@ -294,7 +368,9 @@ def test_recurrent(tmp_path: Path, op: str, form: str) -> None:
     count = 3 if op == "Lstm" else 2
     if form == "list":  # lengths may differ
         tables = [table(1, 1024), table(1, 1024), table(1, 256)][:count]
-        attributes["activate_table"] = [numpy_helper.from_array(t.astype(np.float32)) for t in tables]
+        attributes["activate_table"] = [
+            numpy_helper.from_array(t.astype(np.float32)) for t in tables
+        ]
         rows = [t[0] for t in tables]
     else:
         rows = list(table(count, 256))
@@ -304,9 +380,17 @@ def test_recurrent(tmp_path: Path, op: str, form: str) -> None:
     made = model(nodes, {"x": [1, inside]}, ["y"], c)
     if form == "initializer too":  # attribute tensors as initializers, one name twice
         for row in rows[:2]:
-            made.graph.initializer.append(numpy_helper.from_array(row.astype(np.float32), "act_table"))
+            made.graph.initializer.append(
+                numpy_helper.from_array(row.astype(np.float32), "act_table")
+            )
     net = load_onnx(write(tmp_path, made))
     cell = net.layers[0].cell
+    assert cell.clean_after == 0  # what the attributes that are left out stand for
+    assert cell.shift_bits == {"Lstm": (0, 0, -7, -7), "Gru2Array": (-7, -7, 0, 0)}.get(
+        op, (-7, -7)
+    )
+    assert getattr(cell, "ones", 0) == {"Lstm": 0, "Gru2Array": 128}.get(op, 127)
+    assert getattr(cell, "hidden_shift", 0) == 0
     arrays = {k: v for k, v in cell.arrays().items() if "table" not in k}
     transposed = [c[n].T if n.startswith("w") else c[n] for n in names]
     for mine, theirs in zip(arrays.values(), transposed, strict=True):
@@ -339,7 +423,9 @@ def test_recurrent_attributes(
     assert getattr(load(tmp_path, nodes, [1, 4], c).layers[0].cell, field) == wanted
     if op == "Lstm":
         bad = attributes | {"shift_bits": [1, 2, 3]}
-        refused(tmp_path, "3 entries, wanted 2 or 4", [node(op, ["x", *c], ["y"], **bad)], [1, 4], c)
+        refused(
+            tmp_path, "3 entries, wanted 2 or 4", [node(op, ["x", *c], ["y"], **bad)], [1, 4], c
+        )
 
 
 def test_tdnn(tmp_path: Path) -> None:
@@ -366,7 +452,14 @@ def test_over_time(tmp_path: Path) -> None:
         node("Conv", ["x", "w", "b"], ["a"], "conv", pads=[1, 1, 0, 0], strides=[2, 1]),
         node("Scale", ["a"], ["s"], scale=2.0**-8),
         node("Reshape", ["s", "rows"], ["r"]),
-        node("Lstm", ["r", *(f"l{k}" for k in cell)], ["h"], "lstm", activate_table=table(3, 256), **attributes),
+        node(
+            "Lstm",
+            ["r", *(f"l{k}" for k in cell)],
+            ["h"],
+            "lstm",
+            activate_table=table(3, 256),
+            **attributes,
+        ),
         node("Reshape", ["h", "image"], ["y"], "image"),
     ]
     net = load(tmp_path, nodes, [1, 2, 4, 50], c)
@@ -386,7 +479,15 @@ def test_over_time(tmp_path: Path) -> None:
     assert load(tmp_path, one, [1, 2, 4, 50], c).layers[0].kind == "conv2d"
     assert load(tmp_path, one, [1, 2, 4, 50], c, time="frames").layers[0].kind == "stream_conv2d"
     late = [node("Conv", ["x", "w", "b"], ["a"], "conv", pads=[1, 0, 0, 1]), one[1]]
-    refused(tmp_path, "1 columns on the left, none on the right", late, [1, 2, 4, 50], c, time="frames")
+    refused(
+        tmp_path, "1 columns on the left, none on the right", late, [1, 2, 4, 50], c, time="frames"
+    )
+    # The config's tdnn_mode keeps history in place of the padding that the file leaves out.
+    bare = [node("Conv", ["x", "w", "b"], ["a"], "conv", pads=[1, 0, 0, 0], strides=[2, 1]), one[1]]
+    tdnn = {"conv": LayerOptions("conv", tdnn_mode=True, signed_input=2)}
+    made = load(tmp_path, bare, [1, 2, 4, 50], c, optimize=tdnn)
+    np.testing.assert_array_equal(made.run(x), trace["conv"])
+    refused(tmp_path, "1 columns on the left", bare, [1, 2, 4, 50], c, time="frames")
     pool = [node("GlobalAveragePool", ["x"], ["y"])]
     refused(tmp_path, "over all frames", pool, [1, 2, 4, 50], time="frames")
     cut = [node("Concat", ["x", "x"], ["y"], axis=3)]
@@ -464,7 +565,13 @@ def test_foreign_domain(tmp_path: Path) -> None:
 def test_weights_must_be_integers(tmp_path: Path) -> None:
     c = weights(RNG, "fc", 3, 2)
     c["fc_w"] = c["fc_w"] + np.array([[0, 0], [0, 0.5], [0, 0]])
-    refused(tmp_path, r"'fc_w': found .* at index \(1, 1\), wanted integers", gemm("fc", "x", "y"), [1, 3], c)
+    refused(
+        tmp_path,
+        r"'fc_w': found .* at index \(1, 1\), wanted integers",
+        gemm("fc", "x", "y"),
+        [1, 3],
+        c,
+    )
 
 
 def test_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

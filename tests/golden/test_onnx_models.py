@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The vendor's own ONNX files: they load, they run, and their codes are those of the mapper's dumps and traces."""
+"""The vendor's own ONNX files load and run; their codes are those of the mapper's dumps and traces."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_configs_sign(models: Path) -> None:
     assert signed.layers[0].x_signed
     unsigned = load_onnx(head, optimize={"head": LayerOptions("head")})
     assert not unsigned.layers[0].x_signed
-    with pytest.raises(bittwin.NetworkError, match="'head'.*wanted 0..255"):
+    with pytest.raises(bittwin.NetworkError, match=r"'head'.*wanted 0\.\.255"):
         unsigned.run(codes(models / "attention_head_input.npy"))
 
 
@@ -139,9 +139,7 @@ def test_gru2array(models: Path, shared_dir: Path) -> None:
 @pytest.mark.parametrize("name", [*SINGLE, "gru2array", "dccrn"])
 @pytest.mark.parametrize("with_config", [False, True])
 @pytest.mark.filterwarnings("ignore:optimise config:bittwin.onnx.OnnxWarning")
-def test_written_and_read_back(
-    models: Path, tmp_path: Path, name: str, with_config: bool
-) -> None:
+def test_written_and_read_back(models: Path, tmp_path: Path, name: str, with_config: bool) -> None:
     config = models / f"{name}.optimize.protobuf"
     net = load_onnx(
         models / f"{name}.onnx", optimize=config if with_config and config.exists() else None

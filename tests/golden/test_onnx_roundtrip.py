@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 pytest.importorskip("hypothesis", reason="property tests need hypothesis")
-onnx = pytest.importorskip("onnx", reason="reading ONNX files needs the package onnx")
+pytest.importorskip("onnx", reason="reading ONNX files needs the package onnx")
 
+import onnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -77,8 +78,15 @@ def conv(rng: Rng, name: str, shape: Shape) -> Layer:
 
 def conv_transpose(rng: Rng, name: str, shape: Shape) -> Layer:
     out = int(rng.integers(1, 4))
-    more = {"stride": (2, 1), "output_padding": (1, 0), "x_signed": sign(rng), "padding": (0, 0, 1, 0)}
-    return n.ConvTranspose2d(name, codes(rng, shape[0], out, 2, 2), bias(rng, out), rule(rng), **more)
+    more = {
+        "stride": (2, 1),
+        "output_padding": (1, 0),
+        "x_signed": sign(rng),
+        "padding": (0, 0, 1, 0),
+    }
+    return n.ConvTranspose2d(
+        name, codes(rng, shape[0], out, 2, 2), bias(rng, out), rule(rng), **more
+    )
 
 
 def pair(rng: Rng, name: str, shape: Shape) -> Layer:
@@ -159,7 +167,9 @@ def simple(rng: Rng, name: str, shape: Shape) -> Layer:
         rng,
         lambda: n.Relu(name),
         lambda: n.Lookup(name, table(rng)),
-        lambda: n.Scale(name, chosen(rng, 0.25, 2.0**-11, 3, 1, -2), rounding=chosen(rng, *ROUNDINGS)),
+        lambda: n.Scale(
+            name, chosen(rng, 0.25, 2.0**-11, 3, 1, -2), rounding=chosen(rng, *ROUNDINGS)
+        ),
         lambda: n.Scalar(name, 5, -2, chosen(rng, "mul", "add")),
         lambda: n.ClearLowBits(name, 3, chosen(rng, "twos_complement", "magnitude")),
         lambda: n.Concat(name),
@@ -247,7 +257,9 @@ def test_any_network(tmp_path_factory: pytest.TempPathFactory, seed: int, count:
 def test_every_kind_has_a_writer_or_a_refusal(tmp_path: Path) -> None:
     assert set(WRITERS) <= set(LAYER_KINDS)
     for layer in (n.Clip("c", 90), n.Rescale("c", 1), n.MinPool("c", 2), n.PnSplit("c")):
-        with pytest.raises(NetworkError, match=rf"layer 'c': found kind '{layer.kind}'.*it has add, average_pool"):
+        with pytest.raises(
+            NetworkError, match=rf"layer 'c': found kind '{layer.kind}'.*it has add, average_pool"
+        ):
             save_onnx(tmp_path / "n.onnx", Network([layer]))
     assert not (tmp_path / "n.onnx").exists()
 
@@ -281,7 +293,7 @@ def test_over_time(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("layer", "shape", "match"),
     [
-        (n.Linear("a", np.ones((1, 2), np.int8), None, bittwin.half_even(256)), (2,), "wanted an 8-bit readout"),
+        (n.Linear("a", np.ones((1, 2), np.int8), None, bittwin.half_even(256)), (2,), "8-bit readout"),
         (n.Linear("a", np.ones((1, 2), np.int8), None, bittwin.readout(256, bits=10)), (2,), "8-bit readout"),
         (n.Linear("a", np.ones((1, 2), np.int8), None, bittwin.readout(256), x_bits=7), (2,), "7-bit inputs"),
         (n.Linear("a", np.ones((1, 2), np.int8), np.array([5], np.int32), bittwin.readout(256)), (2,),
@@ -290,6 +302,7 @@ def test_over_time(tmp_path: Path) -> None:
          "pads with 0"),
         (n.Relu("a", 2), (2,), "gain 2"),
         (n.Add("a", bits=16, constant=np.array([1], np.int8)), (2,), "16 bits"),
+        (n.Scale("a", 0.5, 16), (2,), "bits: found 16, which the file would say as 8"),
         (n.Flatten("a"), (2, 3, 4), r"chip stores \[W\]\[H\]\[C\]"),
         (n.Reshape("a", (4, 6)), (2, 3, 4), r"order='chip'"),
         (n.Flatten("a"), None, "unknown input shape"),

@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 pytest.importorskip("hypothesis", reason="property tests need hypothesis")
 pytest.importorskip("onnx", reason="reading ONNX files needs the package onnx")
-ort = pytest.importorskip("onnxruntime", reason="no onnxruntime to compare with")
+pytest.importorskip("onnxruntime", reason="no onnxruntime to compare with")
 
+import onnxruntime as ort
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx_cases import model, node
@@ -46,7 +48,13 @@ def compare(
 ) -> Any:
     shape = ["N", *x.shape[1:]]
     made = model(
-        nodes, {"x": shape}, outputs, constants, opset=17, keep_types=True, types={"x": TYPES[x.dtype]}
+        nodes,
+        {"x": shape},
+        outputs,
+        constants,
+        opset=17,
+        keep_types=True,
+        types={"x": TYPES[x.dtype]},
     )
     for value in made.graph.output:  # onnxruntime infers them
         value.ClearField("type")
@@ -62,9 +70,16 @@ def compare(
     for mine, theirs in zip(each, wanted, strict=True):
         assert mine.dtype == theirs.dtype
         np.testing.assert_array_equal(mine, theirs)
-    assert bittwin.Network(
-        net.layers, net.name, inputs=net.inputs, outputs=net.outputs, input_shapes=net.input_shapes
-    ) == net
+    assert (
+        bittwin.Network(
+            net.layers,
+            net.name,
+            inputs=net.inputs,
+            outputs=net.outputs,
+            input_shapes=net.input_shapes,
+        )
+        == net
+    )
     return net
 
 
@@ -102,12 +117,12 @@ def test_qlinear_matmul(
     # Ties are common where the scale is a power of two.
     scale = (2.0 ** rng.integers(-12, -6, count)) if seed % 2 else rng.uniform(1e-4, 2e-3, count)
     constants = {
-        "xs": np.float32(0.5),
+        "xs": np.float32(0.5 if seed % 2 else rng.uniform(0.3, 0.9)),
         "xz": point(rng, x_dtype),
         "w": codes(rng, w_dtype, (inside, columns)),
         "ws": np.asarray(scale, np.float32),
         "wz": point(rng, w_dtype, count),
-        "ys": np.float32(0.25),
+        "ys": np.float32(0.25 if seed % 2 else rng.uniform(0.1, 0.9)),
         "yz": point(rng, x_dtype),
     }
     names = ["x", "xs", "xz", "w", "ws", "wz", "ys", "yz"]
@@ -119,6 +134,23 @@ def test_qlinear_matmul(
         codes(rng, x_dtype, (rows, inside)),
         constants,
     )
+
+
+def test_order_of_the_scales(tmp_path: Path) -> None:
+    """(x * w) / y, one float32 rounding each: scales where x * (w / y) is on the other side of a tie."""
+    rng = np.random.default_rng(0)
+    one, found = np.ones((1, 1), np.uint8), []
+    while len(found) < 4:
+        xs, ws = rng.uniform(0.1, 1, 2).astype(np.float32)
+        ys = np.float32(2 * xs * ws)
+        first, second = (xs * ws) / ys, xs * (ws / ys)
+        if (first > 0.5) != (second > 0.5):
+            found.append((xs, ws, ys))
+    for xs, ws, ys in found:
+        c = {"xs": xs, "ws": ws, "ys": ys, "z": np.uint8(0), "w": one}
+        names = ["x", "xs", "z", "w", "ws", "z", "ys", "z"]
+        constants = {k: np.asarray(v) for k, v in c.items()}
+        compare(tmp_path, [node("QLinearMatMul", names, ["y"], "fc")], one, constants)
 
 
 @settings(max_examples=60)
@@ -139,13 +171,13 @@ def test_qlinear_conv(
     kernel = tuple(int(v) for v in rng.integers(1, 4, 2))
     count = outputs if per_channel else None
     constants = {
-        "xs": np.float32(0.5),
+        "xs": np.float32(rng.uniform(0.3, 0.9)),
         "xz": point(rng, x_dtype),
         "w": codes(rng, w_dtype, (outputs, inputs // groups, *kernel)),
         "ws": np.asarray(rng.uniform(1e-3, 1e-2, count), np.float32),
         # one zero point for all channels: the only form onnxruntime takes
         "wz": np.full(count, point(rng, w_dtype)) if per_channel else point(rng, w_dtype),
-        "ys": np.float32(0.75),
+        "ys": np.float32(rng.uniform(0.1, 0.9)),
         "yz": point(rng, x_dtype),
     }
     names = ["x", "xs", "xz", "w", "ws", "wz", "ys", "yz"]
@@ -204,10 +236,15 @@ def test_quantize_and_dequantize(
 ) -> None:
     rng = np.random.default_rng(seed)
     count = 5 if per_channel else None
-    scale = np.asarray(2.0 ** rng.integers(-4, 3, count) if seed % 2 else rng.uniform(0.01, 3, count))
+    scale = np.asarray(
+        2.0 ** rng.integers(-4, 3, count) if seed % 2 else rng.uniform(0.01, 3, count)
+    )
     constants = {"s": scale.astype(np.float32), "z": point(rng, dtype, count)}
-    half_steps = rng.integers(-600, 600, (4, 5, 3)) * 0.5 * (0.25 if seed % 3 else 1)
-    x = half_steps.astype(np.float32)
+    # Values beside the ties, where a product with the reciprocal would round otherwise.
+    along = (
+        np.reshape(scale.astype(np.float32), (-1, 1)) if per_channel else scale.astype(np.float32)
+    )
+    x = (rng.integers(-300, 300, (40, 5, 3)) * np.float32(0.5) * along).astype(np.float32)
     x[0, 0] = [np.float32(3.4e38), np.float32(-3.4e38), np.inf]
     nodes = [
         node("QuantizeLinear", ["x", "s", "z"], ["q"], "quantize", axis=1),
@@ -217,7 +254,7 @@ def test_quantize_and_dequantize(
 
 
 def test_a_whole_network(tmp_path: Path) -> None:
-    """Values in, values out: quantise, convolve, pool, transpose, split, join, flatten, multiply, dequantise."""
+    """Values in, values out, with every operator that moves codes between."""
     rng = np.random.default_rng(5)
     c = {
         "s0": np.float32(0.05), "z0": np.uint8(120),
@@ -273,11 +310,15 @@ def test_refusals(tmp_path: Path) -> None:
     check_refused(tmp_path, "int8 zero point of uint8 codes", point, constants=w)
     add = node("Gelu", ["y0"], ["y"], "g")
     first = node("MatMulInteger", ["x", "w"], ["y0"], "fc")
-    check_refused(tmp_path, r"'g' \(Gelu\).*unsupported operator; supported: Concat", first, add, constants=w)
+    check_refused(
+        tmp_path, r"'g' \(Gelu\).*unsupported operator; supported: Concat", first, add, constants=w
+    )
     zero = node("DequantizeLinear", ["x", "s0"], ["y"], "d")
     check_refused(tmp_path, "scale: wanted finite numbers above 0", zero, constants=w)
     other = node("MatMulInteger", ["x", "w"], ["y"], "fc", alpha=2)
-    check_refused(tmp_path, "attribute 'alpha', which is not supported; supported: none", other, constants=w)
+    check_refused(
+        tmp_path, "attribute 'alpha', which is not supported; supported: none", other, constants=w
+    )
     blocks = node("DequantizeLinear", ["x", "s"], ["y"], "d", block_size=2)
     check_refused(tmp_path, "block_size", blocks, constants=w)
     two = [fc, node("Scale", ["x"], ["y2"], "s", scale=1.0)]

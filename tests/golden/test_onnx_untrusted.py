@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that lie: whatever is in one, it is read, or refused with one of our errors, and nothing is allocated."""
+"""Files that lie: they are read, or refused with one of our errors, and nothing large is allocated."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 pytest.importorskip("hypothesis", reason="property tests need hypothesis")
-onnx = pytest.importorskip("onnx", reason="reading ONNX files needs the package onnx")
+pytest.importorskip("onnx", reason="reading ONNX files needs the package onnx")
 
+import onnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx_cases import gemm, model, node, weights, write
@@ -40,6 +41,8 @@ def test_tensors_that_lie_about_their_size(tmp_path: Path) -> None:
     lie(tmp_path, made, rf"'fc_w': found 24 bytes, wanted {4 << 80} for shape")
     assert tracemalloc.get_traced_memory()[1] < 1 << 24
     tracemalloc.stop()
+    made.graph.initializer[0].dims[:] = [2, 2]
+    lie(tmp_path, made, "found 24 bytes, wanted 16")
     made.graph.initializer[0].dims[:] = [-1, 3]
     lie(tmp_path, made, "none < 0")
     made.graph.initializer[0].dims[:] = [1] * 9
@@ -137,7 +140,11 @@ def test_graphs_that_lie(tmp_path: Path) -> None:
     c = {"w": np.ones((1, 1, 1, 1)), "b": np.zeros(1)}
     wide = [node("Conv", ["x", "w", "b"], ["a"], "c", pads=[1 << 20] * 4),
             node("Scale", ["a"], ["s"], scale=2.0**-8), node("Flatten", ["s"], ["y"])]  # fmt: skip
-    lie(tmp_path, model(wide, {"x": [1, 1, 1, 1]}, ["y"], c), "codes in a frame, wanted at most|found")
+    lie(
+        tmp_path,
+        model(wide, {"x": [1, 1, 1, 1]}, ["y"], c),
+        "codes in a frame, wanted at most|found",
+    )
     body = onnx.helper.make_graph([], "b", [], [])
     loop = onnx.helper.make_node("Relu", ["x"], ["y"], name="r", body=body)
     lie(tmp_path, model([loop], {"x": [1, 4]}, ["y"]), "'body', which is not supported")
@@ -207,7 +214,7 @@ def read(path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", OnnxWarning)
         try:
-            net = load_onnx(path)
+            net = load_onnx(path, time="image")
         except (BittwinError, OSError):
             return
         shapes = net.input_shapes
@@ -243,7 +250,9 @@ def test_mutated_bytes(
     read(path)
 
 
-NUMBERS = st.sampled_from([0, 1, -1, 2, 3, 7, 8, 127, 128, -128, 255, 1 << 31, -(1 << 31), (1 << 63) - 1, 40])
+NUMBERS = st.sampled_from(
+    [0, 1, -1, 2, 3, 7, 8, 127, 128, -128, 255, 1 << 31, -(1 << 31), (1 << 63) - 1, 40]
+)
 ATTRIBUTES = sorted({a.name for n in onnx.load_from_string(WHOLE).graph.node for a in n.attribute})
 
 
@@ -266,14 +275,18 @@ def test_mutated_fields(tmp_path_factory: pytest.TempPathFactory, data: st.DataO
         elif what == 1:
             chosen.op_type = data.draw(st.sampled_from([n.op_type for n in graph.node]))
         elif what == 2:
-            chosen.input[:] = data.draw(st.permutations(list(chosen.input)))[: data.draw(st.integers(0, 5))]
+            chosen.input[:] = data.draw(st.permutations(list(chosen.input)))[
+                : data.draw(st.integers(0, 5))
+            ]
         elif what == 3:
             tensor = data.draw(st.sampled_from(list(graph.initializer)))
             tensor.dims[:] = data.draw(st.lists(NUMBERS, max_size=4))
         elif what == 4:
             tensor = data.draw(st.sampled_from(list(graph.initializer)))
             tensor.data_type = data.draw(st.integers(0, 20))
-            tensor.raw_data = data.draw(st.binary(max_size=40)) if data.draw(st.booleans()) else tensor.raw_data
+            tensor.raw_data = (
+                data.draw(st.binary(max_size=40)) if data.draw(st.booleans()) else tensor.raw_data
+            )
         elif what == 5:
             dims = graph.input[0].type.tensor_type.shape.dim
             data.draw(st.sampled_from(list(dims))).dim_value = data.draw(NUMBERS)

@@ -35,6 +35,8 @@ def test_the_package_was_walked() -> None:
 def test_examples_run(name: str) -> None:
     if name.startswith(NEEDS_TORCH) and not has_torch():
         pytest.skip("torch is not installed")
+    if name.startswith("bittwin.onnx") and importlib.util.find_spec("onnx") is None:
+        pytest.skip("onnx is not installed")
     result = doctest.testmod(
         importlib.import_module(name), optionflags=doctest.NORMALIZE_WHITESPACE
     )
