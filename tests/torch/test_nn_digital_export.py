@@ -91,16 +91,12 @@ def test_cells_are_recurrent_layers(kind: str) -> None:
     [
         (nn.Tanh(DigitalConfig(x_bits=9, **ONE)), "bits of x: found 9, wanted 8"),
         (nn.GELU(config=DigitalConfig(**ONE), offset=0.5), "bits of y: found 9, wanted 8"),
-        (nn.PReLU(3, config=DigitalConfig(codes_per_unit_w=64, **ONE)), "a table has no channels"),
         (nn.Add(DigitalConfig(**{**TWO, "codes_per_unit_x": 16.0})), "insert a Rescale"),
         (nn.Mul(DigitalConfig(**{**TWO, "codes_per_unit_y": 3.0})), "wanted a power of two"),
         (nn.Cat(1, DigitalConfig(**TWO)), "wanted one of each"),
         (nn.Cat(0, DigitalConfig(**dict.fromkeys(TWO, 32.0))), "axis 0 counts frames"),
         (nn.Mean(config=DigitalConfig(codes_per_unit_x=8)), "axis 0 counts frames"),
         (nn.Mean(1, config=DigitalConfig(codes_per_unit_x=8), sum_bits=19), "wanted 20 or more"),
-        (nn.Divide(DigitalConfig(**TWO)), "found a Divide, the chip has no layer"),
-        (nn.Hypot(DigitalConfig(**ONE)), "found a Hypot"),
-        (nn.BatchNorm2d(2, config=DigitalConfig(codes_per_unit_w=64, **ONE)), "found a BatchNorm2d"),
         (nn.Tanh(DigitalConfig(mode="float")), "found mode='float'"),
     ],
 )  # fmt: skip

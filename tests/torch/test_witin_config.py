@@ -39,7 +39,7 @@ DEFAULTS = {
     "gelu_shift_num": None,
 }  # fmt: skip
 INTEGERS = ("x_quant_bits", "y_quant_bits", "weight_quant_bits", "auto_scale_updata_step",
-            "mean_sum_quant_bits", "x_left_quant_bits", "sqrt_left_shift_bits")  # fmt: skip
+            "mean_sum_quant_bits", "x_left_quant_bits")  # fmt: skip
 NUMBERS = ("scale_x", "scale_y", "scale_weight", "shift_num", "scale_x_left")
 FLAGS = ("use_quantization", "to_linear", "use_auto_scale", "debug_mode", "cln_simple")
 CLIPS = ("w_clip", "x_clip", "output_fp_clip", "gelu_shift_num")

@@ -50,11 +50,8 @@ def limited(v: Any, limit: float | None) -> Any:
 
 
 def divide(a: int, b: int, ua: float, ub: float, uy: float, bits: int, limit: float | None) -> int:
-    if b:
-        # One float32 quotient, then half even.
-        whole = round(Fraction(float(F(a) / F(b))))
-    else:
-        whole = round(Fraction(float(F(a) / F(1e-8))))
+    # One float32 quotient, then half even.
+    whole = round(Fraction(float(F(a) / F(b or 1e-8))))
     v = min(max(F(F(whole) / F(ua)) * F(ub), F(-8)), F(8))
     return out(limited(v, limit), uy, bits)
 
@@ -248,7 +245,8 @@ X = np.zeros((2, 3), np.int8)
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: simulated.divide(X.astype(np.int32), X, units_a=1, units_b=1, units_y=1), "a: found dtype int32"),
+        (lambda: simulated.divide(X.astype(np.int32), X, units_a=1, units_b=1, units_y=1),
+         "a: found dtype int32"),
         (lambda: simulated.divide(X, np.full((2, 3), 2048, np.int16), units_a=1, units_b=1, units_y=1),
          r"b: found 2048\.\.2048, wanted -2048\.\.2047"),
         (lambda: simulated.divide(X, X, units_a=0, units_b=1, units_y=1), "units_a: found 0"),

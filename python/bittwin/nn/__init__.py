@@ -17,20 +17,13 @@ from bittwin.nn.digital.modules_norm import BatchNorm2d, ClnBn2d, Mean
 from bittwin.nn.digital.modules_pair import Add, Cat, Divide, Hypot, MatMul, Mul
 from bittwin.nn.digital.tables import ActivationTable
 from bittwin.nn.export import to_network
+from bittwin.nn.gru import Gru2ArrayCell, GRUCell, GruNewCell
 from bittwin.nn.layers import Conv2d, ConvTranspose2d, Linear
+from bittwin.nn.lstm import LSTMCell
 from bittwin.nn.noise import NoiseHook
 from bittwin.nn.prepare import prepare_qat
 from bittwin.nn.prepare_report import FoldedNorm, LeftModule, PrepareReport, SwappedLayer
-from bittwin.nn.recurrent import (
-    GRU,
-    LSTM,
-    Gru2Array,
-    Gru2ArrayCell,
-    GRUCell,
-    GruNew,
-    GruNewCell,
-    LSTMCell,
-)
+from bittwin.nn.sequences import GRU, LSTM, Gru2Array, GruNew
 
 del _torch_nn
 

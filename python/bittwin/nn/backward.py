@@ -19,8 +19,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
-from bittwin.nn.bits import unpack
-from bittwin.nn.forward import Saved
+from bittwin.nn.bits import Saved, code_values, keep_where, memory_format
 from bittwin.nn.spec import LayerSpec
 
 
@@ -38,36 +37,32 @@ def gradients(
     weight_inside: torch.Tensor | None,
     bias_inside: torch.Tensor | None,
     saved: Saved,
-    x_shape: torch.Size,
     gy: torch.Tensor,
     need: tuple[bool, bool, bool],
 ) -> Gradients:
     """Gradients of one layer; `need` says of x, weight, bias which are wanted."""
+    layout = memory_format(saved.codes)
     if saved.y_inside is not None:
-        gy = gy * unpack(saved.y_inside, gy.shape)
+        gy = keep_where(gy, saved.y_inside, layout)
     low_gy = gy
     if saved.low_inside is not None:
-        low_gy = gy * unpack(saved.low_inside, gy.shape)
-    gx = gw = gb = None
-    if need[0]:
-        gx = _grad_x(spec, weight_codes.float() / spec.codes_per_unit_w, x_shape, gy)
-        if saved.x_inside is not None:
-            gx = gx * unpack(saved.x_inside, x_shape)
-    if need[1]:
-        gw = _grad_weight(spec, saved.codes, weight_codes.shape, gy, low_gy)
+        low_gy = keep_where(gy, saved.low_inside, layout)
+    gx, gw = _products(spec, weight_codes, saved.codes, gy, low_gy, need[0], need[1])
+    gb = _sum_over_images(low_gy) if need[2] else None
+    if gx is not None and saved.x_inside is not None:
+        gx = keep_where(gx, saved.x_inside, layout, in_place=True)
+    if gw is not None:
         if spec.shift_codes and bias_inside is not None:
             gw = gw + _limited_compensation(spec, weight_codes.shape, low_gy, bias_inside)
         if weight_inside is not None:
-            gw = gw * weight_inside
-    if need[2]:
-        gb = _sum_over_images(low_gy)
-        if bias_inside is not None:
-            gb = gb * bias_inside
+            gw = keep_where(gw, weight_inside, torch.contiguous_format, in_place=True)
+    if gb is not None and bias_inside is not None:
+        gb = gb * bias_inside
     return Gradients(gx, gw, gb)
 
 
 def _sum_over_images(gy: torch.Tensor) -> torch.Tensor:
-    return gy.sum(dim=[d for d in range(gy.dim()) if d != 1])
+    return gy.sum(dim=0) if gy.dim() == 2 else gy.sum(dim=(0, 2, 3))
 
 
 def _limited_compensation(
@@ -80,101 +75,100 @@ def _limited_compensation(
     return share.reshape(axes)
 
 
-def _cast(spec: LayerSpec, *tensors: torch.Tensor) -> list[torch.Tensor]:
-    if spec.backward_dtype == "bfloat16":
-        return [t.bfloat16() for t in tensors]
-    return list(tensors)
-
-
-def _grad_x(
-    spec: LayerSpec, wd: torch.Tensor, x_shape: torch.Size, gy: torch.Tensor
-) -> torch.Tensor:
-    g, w = _cast(spec, gy, wd)
-    if spec.op == "linear":
-        return (g @ w).float()
-    top, left, bottom, right = spec.padding
-    full = (x_shape[0], x_shape[1], x_shape[2] + top + bottom, x_shape[3] + left + right)
-    if spec.op == "conv2d":
-        # Padding written out on four sides, then cropped: torch's own padding is the same on both.
-        grad, _, _ = _conv_backward(spec, g, g.new_empty(full), w, (True, False))
-        assert grad is not None
-        return grad[:, :, top : top + x_shape[2], left : left + x_shape[3]].float()
-    g = _uncrop(spec, g)
-    grad, _, _ = _conv_backward(spec, g, g.new_empty(tuple(x_shape)), w, (True, False))
-    assert grad is not None
-    return grad.float()
-
-
-def _grad_weight(
+def _products(
     spec: LayerSpec,
+    weight_codes: torch.Tensor,
     codes: torch.Tensor,
-    weight_shape: torch.Size,
     gy: torch.Tensor,
     low_gy: torch.Tensor,
-) -> torch.Tensor:
-    real = (codes.float() - spec.shift_codes) / spec.codes_per_unit_x
+    need_x: bool,
+    need_w: bool,
+) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    """The two products of gy: with weights, with inputs."""
+    dtype = torch.bfloat16 if spec.backward_dtype == "bfloat16" else torch.float32
+    g = gy if dtype is torch.float32 else gy.to(dtype)
+    w = code_values(weight_codes, 0, spec.codes_per_unit_w, dtype) if need_x else None
     if low_gy is gy:
-        return _weight_product(spec, real, weight_shape, gy)
+        x = None
+        if need_w:
+            x = code_values(codes, spec.shift_codes, spec.codes_per_unit_x, dtype)
+        return _float_products(spec, g, x, w, codes.shape, weight_codes.shape)
+    gx, _ = _float_products(spec, g, None, w, codes.shape, weight_codes.shape)
+    if not need_w:
+        return gx, None
+    low, high = _parts(spec, codes)
+    _, low_gw = _float_products(
+        spec, low_gy.to(dtype), low.to(dtype), None, codes.shape, weight_codes.shape
+    )
+    _, high_gw = _float_products(spec, g, high.to(dtype), None, codes.shape, weight_codes.shape)
+    assert low_gw is not None
+    assert high_gw is not None
+    return gx, low_gw + high_gw
+
+
+def _parts(spec: LayerSpec, codes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the low and the high part of every input code stand for."""
     sign, size = torch.sign(codes), codes.abs()
     low = (sign * (size & 255)).float() / spec.codes_per_unit_x
     # The shift's compensation sits in the array bias, so it belongs to the low round.
     low = low - spec.shift_codes / spec.codes_per_unit_x
-    high = 256 * (sign * (size >> 8)).float() / spec.codes_per_unit_x
-    return _weight_product(spec, low, weight_shape, low_gy) + _weight_product(
-        spec, high, weight_shape, gy
-    )
+    return low, 256 * (sign * (size >> 8)).float() / spec.codes_per_unit_x
 
 
-def _weight_product(
-    spec: LayerSpec, real: torch.Tensor, weight_shape: torch.Size, gy: torch.Tensor
-) -> torch.Tensor:
-    g, x = _cast(spec, gy, real)
-    if spec.op == "linear":
-        return (g.t() @ x).float()
-    if spec.op == "conv2d":
-        top, left, bottom, right = spec.padding
-        # A shifted layer pads with its shift, 0.0 but for a shift beyond the widest code.
-        pad = (spec.pad_code - spec.shift_codes) / spec.codes_per_unit_x
-        x = F.pad(x, (left, right, top, bottom), value=pad)
-    else:
-        g = _uncrop(spec, g)
-    _, grad, _ = _conv_backward(spec, g, x, x.new_empty(tuple(weight_shape)), (False, True))
-    assert grad is not None
-    return grad.float()
-
-
-def _uncrop(spec: LayerSpec, g: torch.Tensor) -> torch.Tensor:
-    """Zeros where a transposed convolution's padding cropped its output."""
-    top, left, bottom, right = spec.padding
-    return F.pad(g, (left, right, top, bottom))
-
-
-def _conv_backward(
+def _float_products(
     spec: LayerSpec,
     g: torch.Tensor,
-    x: torch.Tensor,
-    w: torch.Tensor,
-    mask: tuple[bool, bool],
-) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
-    transposed = spec.op == "conv_transpose2d"
-    if 0 in x.shape or 0 in w.shape or 0 in g.shape:  # torch refuses empty batches here
-        zeros = [
-            t.new_zeros(t.shape) if wanted else None for t, wanted in zip((x, w), mask, strict=True)
-        ]
-        return zeros[0], zeros[1], None
-    grads: tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None] = (
-        torch.ops.aten.convolution_backward(
-            g,
-            x,
-            w,
-            None,
-            list(spec.stride),
-            [0, 0],
-            list(spec.dilation),
-            transposed,
-            list(spec.output_padding) if transposed else [0, 0],
-            spec.groups,
-            [mask[0], mask[1], False],
+    x: torch.Tensor | None,
+    w: torch.Tensor | None,
+    x_shape: torch.Size,
+    w_shape: torch.Size,
+) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    """Torch's own products, in float32; w is given where x's gradient is wanted, and x where w's is."""
+    if spec.op == "linear":
+        gx = None if w is None else torch.mm(g, w)
+        gw = None if x is None else torch.mm(g.t(), x)
+        return _float32(gx), _float32(gw)
+    if x is None and w is None:
+        return None, None
+    if 0 in g.shape or 0 in x_shape or 0 in w_shape:  # torch refuses empty batches here
+        zeros = torch.zeros((), dtype=torch.float32, device=g.device)
+        return (
+            None if w is None else zeros.expand(x_shape).clone(),
+            None if x is None else zeros.expand(w_shape).clone(),
         )
+    top, left, bottom, right = spec.padding
+    # A shifted layer pads with its shift, 0.0 but for a shift beyond the widest code.
+    pad = (spec.pad_code - spec.shift_codes) / spec.codes_per_unit_x
+    inner: tuple[int, int] | None = (top, left)
+    full = x_shape
+    if spec.op == "conv2d" and (pad or (top, left) != (bottom, right)):
+        # Torch pads with zeros, the same on opposite sides: anything else is written out, then cropped.
+        inner = None
+        full = torch.Size((*x_shape[:2], x_shape[2] + top + bottom, x_shape[3] + left + right))
+        if x is not None:
+            x = F.pad(x, (left, right, top, bottom), value=pad)
+    grad_x, grad_w, _ = torch.ops.aten.convolution_backward(
+        g,
+        # Only its shape matters where the gradient of w is not wanted, and the other way round.
+        _like(full, g) if x is None else x,
+        _like(w_shape, g) if w is None else w,
+        None,
+        list(spec.stride),
+        [0, 0] if inner is None else list(inner),
+        list(spec.dilation),
+        spec.op == "conv_transpose2d",
+        list(spec.output_padding),
+        spec.groups,
+        [w is not None, x is not None, False],
     )
-    return grads
+    if grad_x is not None and inner is None:
+        grad_x = grad_x[:, :, top : top + x_shape[2], left : left + x_shape[3]]
+    return _float32(grad_x), _float32(grad_w)
+
+
+def _float32(grad: torch.Tensor | None) -> torch.Tensor | None:
+    return grad if grad is None or grad.dtype == torch.float32 else grad.float()
+
+
+def _like(shape: torch.Size, g: torch.Tensor) -> torch.Tensor:
+    return g.new_empty(()).expand(shape)

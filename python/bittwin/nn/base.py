@@ -13,6 +13,7 @@ from bittwin._check import one_of
 from bittwin.nn.cache import PreparedCache
 from bittwin.nn.config import QATConfig
 from bittwin.nn.device import device_forward
+from bittwin.nn.eager import never_compiled
 from bittwin.nn.forward import code_dtype, forward, refuse_nan
 from bittwin.nn.function import QuantizedLayer, quantized_layer
 from bittwin.nn.noise import NoiseHook
@@ -123,7 +124,8 @@ class QuantizedModule(torch.nn.Module):
         """Whether the next training forward takes part in the calibration."""
         steps = self.scales.steps
         # Others write this buffer too: a checkpoint, DistributedDataParallel's broadcasts.
-        if self._settled != (steps, _version(steps)):
+        settled, version = self._settled
+        if settled is not steps or version != _version(steps):
             self._settle()
         return self._calibrating
 
@@ -167,7 +169,7 @@ class QuantizedModule(torch.nn.Module):
             self._settle()
         return super().train(mode)
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    @never_compiled
     def _calibrate(self, x: torch.Tensor) -> None:
         with torch.no_grad():
             y = self.float_forward(x)
@@ -195,6 +197,8 @@ class QuantizedModule(torch.nn.Module):
             )
         if x.dtype != torch.float32:
             x = self._to_float32(x)
+        if not torch.is_autocast_enabled(kind):
+            return self._quantized_forward(x, weight, bias)
         with torch.autocast(kind, enabled=False):
             return self._quantized_forward(x, weight, bias)
 
@@ -215,11 +219,23 @@ class QuantizedModule(torch.nn.Module):
         elif compiling and noise is None:
             scales = self.scales.codes_per_unit
             y = quantized_layer(images, weight, bias, scales, self._spec_text)[0]
+        elif compiling:
+            y = self._outside_the_graph(images, weight, bias, noise)
         else:
             y = self._eager(images, weight, bias, noise)
         return self.from_images(y, x)
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    @never_compiled
+    def _outside_the_graph(
+        self,
+        images: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        noise: NoiseHook | None,
+    ) -> torch.Tensor:
+        # Not on `_eager` itself: the decorator costs microseconds a call.
+        return self._eager(images, weight, bias, noise)
+
     def _eager(
         self,
         images: torch.Tensor,
@@ -228,8 +244,12 @@ class QuantizedModule(torch.nn.Module):
         noise: NoiseHook | None,
     ) -> torch.Tensor:
         prepared = self._cache.get(self.spec, weight, bias)
-        tensors = (images, weight) if bias is None else (images, weight, bias)
-        if not (torch.is_grad_enabled() and any(t.requires_grad for t in tensors)):
+        wanted = (
+            images.requires_grad
+            or weight.requires_grad
+            or (bias is not None and bias.requires_grad)
+        )
+        if not (wanted and torch.is_grad_enabled()):
             return forward(prepared, images.detach(), masks=False, noise=noise)[0]
         y: torch.Tensor = QuantizedLayer.apply(images, weight, bias, prepared, noise)  # type: ignore[no-untyped-call]
         return y
@@ -253,7 +273,7 @@ class QuantizedModule(torch.nn.Module):
             x's shape; uint8, or int16 for codes that are signed or wider than 8 bits.
         """
         spec = self.spec
-        rows = x.detach().resolve_neg().reshape(-1, 1)
+        rows = x.detach().resolve_neg().reshape(-1, 1).contiguous()
         codes = torch.empty(rows.shape, dtype=code_dtype(spec))
         nan, _ = _core.qat_quantize(
             rows.numpy(),

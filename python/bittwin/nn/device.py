@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
 from bittwin.nn.backward import gradients
-from bittwin.nn.bits import Compact, compact, expand, pack
-from bittwin.nn.forward import Saved, code_dtype, refuse_nan
+from bittwin.nn.bits import Compact, Saved, compact, expand, pack
+from bittwin.nn.forward import code_dtype, refuse_nan
 from bittwin.nn.noise import NoiseHook
 from bittwin.nn.prepared import Prepared, prepare
 from bittwin.nn.spec import LayerSpec
@@ -63,11 +63,14 @@ class _DeviceLayer(torch.autograd.Function):
     ) -> torch.Tensor:
         # Weights and biases are few: their integers are made by the same code as for the CPU.
         prepared = prepare(spec, weight.cpu(), None if bias is None else bias.cpu())
-        codes, x_inside = _quantize(spec, x)
+        # Masks are kept in memory order (bits.py): here that of contiguous tensors.
+        codes, x_inside = _quantize(spec, x.contiguous())
         y, y_inside, low_inside = _compute(prepared, codes)
-        ctx.prepared, ctx.x_shape = prepared, x.shape
+        ctx.prepared = prepared
         masks = (x_inside, y_inside, low_inside)
-        bits = [None if mask is None or bool(mask.all()) else pack(mask) for mask in masks]
+        bits = [
+            None if mask is None or bool(mask.all()) else pack(mask.contiguous()) for mask in masks
+        ]
         ctx.save_for_backward(*compact(spec, Saved(codes, *bits)))
         return y
 
@@ -81,7 +84,6 @@ class _DeviceLayer(torch.autograd.Function):
             _to(prepared.weight_inside, gy.device),
             _to(prepared.bias_inside, gy.device),
             expand(prepared.spec, Compact(*ctx.saved_tensors)),
-            ctx.x_shape,
             gy,
             tuple(ctx.needs_input_grad[:3]),
         )
@@ -93,14 +95,11 @@ def _to(tensor: torch.Tensor | None, device: torch.device) -> torch.Tensor | Non
 
 
 def _quantize(spec: LayerSpec, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Codes (padded where the padding is a code) and where x was inside its range."""
+    """Codes and where x was inside its range."""
     low, high = spec.x_limits
     scaled = x * spec.codes_per_unit_x + spec.shift_codes
     inside = (scaled >= low) & (scaled <= high)
     codes = torch.round(scaled).clamp(low, high).to(code_dtype(spec))  # torch rounds half even
-    if spec.framed:
-        top, left, bottom, right = spec.padding
-        codes = F.pad(codes, (left, right, top, bottom), value=spec.pad_code)
     return codes, inside
 
 
@@ -109,6 +108,9 @@ def _compute(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
     """y, where it was inside its range, and where the low code was (split layers that limit it)."""
     spec, requant = prepared.spec, prepared.spec.requant
+    if spec.op == "conv2d" and any(spec.padding):
+        top, left, bottom, right = spec.padding
+        codes = F.pad(codes, (left, right, top, bottom), value=spec.pad_code)
     low_inside = None
     if not spec.split:
         acc = _products(prepared, codes, with_bias=True)
@@ -138,14 +140,12 @@ def _products(prepared: Prepared, codes: torch.Tensor, *, with_bias: bool) -> to
     if spec.op == "linear":
         acc = x @ w.t()
     else:
-        top, left, bottom, right = spec.padding
         # Without cuDNN: it may choose an FFT, which is not exact.
         with torch.backends.cudnn.flags(enabled=False):
             if spec.op == "conv2d":
-                if not spec.framed:
-                    x = F.pad(x, (left, right, top, bottom))
                 acc = F.conv2d(x, w, None, spec.stride, 0, spec.dilation, spec.groups)
             else:
+                top, left, bottom, right = spec.padding
                 acc = F.conv_transpose2d(
                     x, w, None, spec.stride, 0, spec.output_padding, 1, spec.dilation
                 )

@@ -3,65 +3,43 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any, Final
-
-import numpy as np
 import torch
 
 from bittwin.errors import NetworkError
-from bittwin.network import (
-    ArrayLayer,
-    Conv2d,
-    ConvTranspose2d,
-    Flatten,
-    Layer,
-    Linear,
-    Network,
-    SplitConv2d,
-    SplitConvTranspose2d,
-    SplitLinear,
-)
-from bittwin.nn.bridge import between, leading, trailing
-from bittwin.nn.prepared import prepare
-from bittwin.nn.record import Chain, LayerCall, MapCall, record
-from bittwin.nn.spec import LayerSpec
-
-_KINDS: Final[dict[tuple[str, bool], type[ArrayLayer]]] = {
-    ("linear", False): Linear,
-    ("linear", True): SplitLinear,
-    ("conv2d", False): Conv2d,
-    ("conv2d", True): SplitConv2d,
-    ("conv_transpose2d", False): ConvTranspose2d,
-    ("conv_transpose2d", True): SplitConvTranspose2d,
-}
+from bittwin.network import Network
+from bittwin.nn.build import Builder, real_values
+from bittwin.nn.nodes import Node, sources
+from bittwin.nn.record import record
 
 
 def to_network(model: torch.nn.Module, example: torch.Tensor) -> Network:
     """Export a trained model as the integer `Network` whose codes are the model's own in eval().
 
-    The model runs once on the example and is watched: it must be a chain of bittwin layers, element-wise
-    activations, flatten, dropout and identities, called as modules or as functions. Codes go from the scale
-    at which one layer writes to the one at which the next reads by an inserted `Rescale`, or by
-    ``Relu(gain=2)`` or nothing where that is the same; activations that are neither ReLU nor a limit become
-    tables. Each such step is proven on every code there is, and the whole network is run on the example and
-    compared with the model, code for code, before it is returned.
+    The model runs once on the example and is watched: its output must be made of bittwin modules (array
+    layers, digital operators, recurrent cells), sums, products and joins of their results, max pooling,
+    flatten, permutes and slices, element-wise activations, dropout and identities, called as modules or as
+    functions. Branches are fine. Codes go from the scale of one module to that of the next by an inserted
+    `Rescale`, or by ``Relu(gain=2)`` or nothing where that is the same; activations that are neither ReLU nor
+    a limit become tables. Each such step is proven on every code there is, and the whole network is run on
+    the example and compared with the model, code for code, before it is returned.
 
-    The network takes the codes of ``first_layer.quantize_input(x)`` and its output codes are those of the
-    last layer: divided by its ``codes_per_unit[2]`` they equal ``model(x)``.
+    The network takes the codes of ``first_module.quantize_input(x)`` and its output codes are those of the
+    last module: divided by its output's codes per unit they equal ``model(x)``.
 
     Args:
-        model: a calibrated model with `bittwin.nn` layers; it is left as it was.
-        example: float32 input batch, frames first; its shape gives the network's `input_shape`.
+        model: a calibrated model with `bittwin.nn` modules; it is left as it was.
+        example: float32 input batch, frames first; its shape gives the network's `input_shape`. Around a
+            recurrent module the frames are one sequence in time order, [frames, ...] without a batch axis.
 
     Returns:
         A network named after the model's class, its layers named after the modules.
 
     Raises:
         TypeError: an argument of the wrong kind.
-        NetworkError: the model is no such chain, a layer is not calibrated or in float mode, pads with other
-            than zeros, or two scales differ by other than a power of two. Names the layer.
-        ValueError: what a layer refuses when the example runs through it.
+        NetworkError: something else in the model, a module that is not calibrated or in float mode, pads with
+            other than zeros, or two scales that differ by other than a power of two.
+            Names the module or function.
+        ValueError: what a module refuses when the example runs through it.
 
     >>> import torch
     >>> from bittwin.nn import Linear, QATConfig, to_network
@@ -85,12 +63,12 @@ def to_network(model: torch.nn.Module, example: torch.Tensor) -> Network:
             f"example: found shape {tuple(example.shape)}, wanted [frames, ...] with at least one frame"
         )
     model = _unwrapped(model)
-    chain, output = record(model, example)
-    calls = [step for step in chain if isinstance(step, LayerCall)]
-    if not calls:
+    node, output = record(model, example)
+    if not sources(node):
         raise NetworkError("model: found no bittwin layer in it, wanted at least one")
-    network = Network(_layers(chain), type(model).__name__, tuple(example.shape[1:]))
-    _compare(network, calls, example, output)
+    builder = Builder()
+    network = builder.network(node, type(model).__name__, tuple(example.shape[1:]))
+    _compare(network, builder, node, example, output)
     return network
 
 
@@ -102,85 +80,22 @@ def _unwrapped(model: torch.nn.Module) -> torch.nn.Module:
     return model if original is None else _unwrapped(original)
 
 
-def _layers(chain: Chain) -> list[Layer]:
-    """Network layers of a chain; a flatten stands right before the layer that needs it."""
-    layers: list[Layer] = []
-    before: LayerSpec | None = None
-    maps: list[MapCall] = []
-    flatten: list[Layer] = []
-    for step in chain:
-        if isinstance(step, MapCall):
-            maps.append(step)
-        elif not isinstance(step, LayerCall):
-            flatten = [Flatten(step.name)]
-        else:
-            spec = _spec(step)
-            if before is None:
-                layers += leading(maps, spec)
-            else:
-                layers += between(before, maps, step.module, step.name)
-            layers += [*flatten, _array_layer(step, spec)]
-            before, maps, flatten = spec, [], []
-    assert before is not None
-    return _named_apart(layers + trailing(before, maps) + flatten)
-
-
-def _spec(call: LayerCall) -> LayerSpec:
-    spec = replace(call.module.spec, name=call.name)
-    axes, wanted = len(call.x_shape), "[N, ..., in]" if spec.op == "linear" else "[N, C, H, W]"
-    if axes < 2 if spec.op == "linear" else axes != 4:
-        raise NetworkError(
-            f"layer {call.name!r}: found an input of shape {call.x_shape}, wanted {wanted}"
-        )
-    return spec
-
-
-def _array_layer(call: LayerCall, spec: LayerSpec) -> Layer:
-    layer = call.module
-    # Not layer.prepared(): a layer on another device has none.
-    bias = None if layer.bias is None else layer.bias.detach().cpu()
-    prepared = prepare(spec, layer.weight.detach().cpu(), bias)
-    settings: dict[str, Any] = {"x_bits": spec.x_bits, "x_signed": spec.x_signed}
-    if spec.op != "linear":
-        settings |= {"stride": spec.stride, "padding": spec.padding, "dilation": spec.dilation}
-    if spec.op == "conv2d":
-        pad_value = spec.pad_code if spec.framed else 0
-        settings |= {"groups": spec.groups, "pad_value": pad_value}
-    if spec.op == "conv_transpose2d":
-        settings["output_padding"] = spec.output_padding
-    if spec.split:
-        settings["bias_digital"] = prepared.bias_digital
-    kind = _KINDS[spec.op, spec.split]
-    return kind(call.name, prepared.weight, prepared.bias, spec.requant, **settings)
-
-
-def _named_apart(layers: list[Layer]) -> list[Layer]:
-    """Distinct names: a module that ran twice has its name twice."""
-    taken: set[str] = set()
-    result = []
-    for layer in layers:
-        name, count = layer.name, 1
-        while name in taken:
-            count += 1
-            name = f"{layer.name}_{count}"
-        taken.add(name)
-        result.append(layer if name == layer.name else replace(layer, name=name))
-    return result
-
-
 def _compare(
-    network: Network, calls: list[LayerCall], example: torch.Tensor, output: torch.Tensor
+    network: Network, builder: Builder, node: Node, example: torch.Tensor, output: torch.Tensor
 ) -> None:
-    """Run the network on the example and hold it against the model, layer by layer."""
-    codes = calls[0].module.quantize_input(example.detach().cpu()).numpy()
+    """Run the network on the example and hold it against the model, module by module."""
+    assert builder.first is not None
+    codes = builder.first.quantize(example.detach().cpu())
     trace = network.run(codes, trace=True)
-    arrays = [layer.name for layer in network.layers if isinstance(layer, ArrayLayer)]
-    pairs = [(name, trace[name], call, call.y) for name, call in zip(arrays, calls, strict=True)]
-    pairs.append((network.layers[-1].name, trace.output, calls[-1], output))
-    for name, found, call, wanted in pairs:
-        units = np.float32(call.module.codes_per_unit[2])
-        real = found.astype(np.float32) / units
-        if real.shape != tuple(wanted.shape) or not np.array_equal(real, wanted.cpu().numpy()):
+    pairs = [
+        (wire.layer, trace[wire.layer], wire.grid.units, source.y)
+        for source in sources(node)
+        if (wire := builder.wires[source]).layer is not None
+    ]
+    pairs.append((network.outputs[0], trace.output, builder.units, output))
+    for name, found, units, wanted in pairs:
+        real = torch.from_numpy(real_values(found, units))
+        if real.shape != wanted.shape or not torch.equal(real, wanted.cpu()):
             raise NetworkError(
                 f"layer {name!r}: found codes on the example that are not the model's; something between "
                 "the layers (a hook?) changes numbers unseen"

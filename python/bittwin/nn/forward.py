@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The forward pass: one C++ call on views of torch's own memory."""
+"""The forward pass: one C++ call on torch's own memory."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,23 +12,11 @@ from numpy.typing import NDArray
 from bittwin import _core
 from bittwin.conv import conv2d_accumulate, conv_transpose2d_accumulate
 from bittwin.functional import accumulate
+from bittwin.nn.bits import Saved, memory_format
 from bittwin.nn.noise import NoiseHook
 from bittwin.nn.prepared import Prepared
 from bittwin.nn.spec import LayerSpec
 from bittwin.split import split_codes
-
-
-class Saved(NamedTuple):
-    """What the backward pass needs of a forward: codes, and one bit per number where some were limited."""
-
-    codes: torch.Tensor
-    """Input codes, uint8 or int16 ([N, C, H, W] dense, padded where `LayerSpec.framed`)."""
-    x_inside: torch.Tensor | None
-    """uint8, packed bits, x's NCHW order; None: no input was limited."""
-    y_inside: torch.Tensor | None
-    """The same for outputs."""
-    low_inside: torch.Tensor | None
-    """The same for the low codes of a split layer."""
 
 
 def output_shape(spec: LayerSpec, x: torch.Size, weight: torch.Size) -> tuple[int, ...]:
@@ -49,11 +37,6 @@ def output_shape(spec: LayerSpec, x: torch.Size, weight: torch.Size) -> tuple[in
     return x[0], channels, sizes[0], sizes[1]
 
 
-def code_shape(spec: LayerSpec, x: torch.Size) -> tuple[int, ...]:
-    """Shape of the codes of x."""
-    return tuple(x)
-
-
 def code_dtype(spec: LayerSpec) -> torch.dtype:
     """One byte per code where it fits."""
     return torch.uint8 if spec.x_bits == 8 and not spec.x_signed else torch.int16
@@ -62,19 +45,6 @@ def code_dtype(spec: LayerSpec) -> torch.dtype:
 def bit_bytes(count: int) -> int:
     """Bytes for `count` bits, and one to spare: tracing takes sizes of 0 and 1 for constants."""
     return (count + 7) // 8 + 1
-
-
-def empty_bits(count: int) -> torch.Tensor:
-    """Room for `count` bits."""
-    return torch.zeros(bit_bytes(count), dtype=torch.uint8)
-
-
-def result_format(x: torch.Tensor) -> torch.memory_format:
-    """Memory format of y for x: channels-last only where x is that and nothing else."""
-    channels_last = x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last)
-    return (
-        torch.channels_last if channels_last and not x.is_contiguous() else torch.contiguous_format
-    )
 
 
 def forward(
@@ -89,29 +59,35 @@ def forward(
         noise: disturbs the accumulators of the analog round; None: exact.
 
     Returns:
-        y, float32, in x's memory format, and what the backward pass needs.
+        y, float32, channels-last where x is, else contiguous, and what the backward pass needs.
     """
     spec = prepared.spec
+    if x.dtype != torch.float32 or not x.is_cpu:
+        raise TypeError(
+            f"layer {spec.name!r}: found input {x.dtype} on {x.device}, wanted torch.float32 on cpu"
+        )
     shape = output_shape(spec, x.shape, prepared.weight_codes.shape)
-    x = x.contiguous()
-    y = torch.empty(shape)
-    codes = torch.empty(code_shape(spec, x.shape), dtype=code_dtype(spec))
-    x_bits = empty_bits(x.numel()) if masks else None
-    y_bits = empty_bits(y.numel()) if masks else None
-    low_bits = empty_bits(y.numel()) if masks and spec.limits_low else None
-    run = _fused if noise is None else _with_noise
-    x_all, y_all, low_all = run(prepared, x, y, codes, x_bits, y_bits, low_bits, noise)
-    saved = Saved(
-        codes,
-        None if x_all else x_bits,
-        None if y_all else y_bits,
-        None if low_all else low_bits,
+    layout = memory_format(x)
+    if layout is torch.contiguous_format:
+        x = x.contiguous()
+    y = torch.empty(shape, dtype=torch.float32, device="cpu", memory_format=layout)
+    codes = torch.empty_like(x, dtype=code_dtype(spec), memory_format=layout)
+    if noise is not None:
+        return y, _with_noise(prepared, x, y, codes, masks, noise)
+    size = tuple(x.shape) if x.dim() == 4 else (x.shape[0], x.shape[1], 1, 1)
+    nan, *bits = prepared.layer.forward(
+        x.data_ptr(),
+        size,
+        layout is torch.channels_last,
+        y.data_ptr(),
+        y.numel(),
+        codes.data_ptr(),
+        codes.element_size(),
+        masks,
+        torch.get_num_threads(),
     )
-    return y, saved
-
-
-def _view(bits: torch.Tensor | None) -> NDArray[Any] | None:
-    return None if bits is None else bits.numpy()
+    refuse_nan(spec, nan)
+    return y, Saved(codes, *[None if b is None else torch.from_numpy(b) for b in bits])
 
 
 def refuse_nan(spec: LayerSpec, found: bool) -> None:
@@ -120,63 +96,28 @@ def refuse_nan(spec: LayerSpec, found: bool) -> None:
         raise ValueError(f"layer {spec.name!r}: found NaN in the input, wanted real numbers")
 
 
-def _fused(
-    prepared: Prepared,
-    x: torch.Tensor,
-    y: torch.Tensor,
-    codes: torch.Tensor,
-    x_bits: torch.Tensor | None,
-    y_bits: torch.Tensor | None,
-    low_bits: torch.Tensor | None,
-    noise: NoiseHook | None,
-) -> tuple[bool, bool, bool]:
-    spec = prepared.spec
-    nan, x_all, y_all, low_all = _core.qat_forward(
-        spec.op,
-        x.numpy(),
-        prepared.weight,
-        prepared.bias,
-        prepared.bias_digital,
-        spec.geometry,
-        False,
-        (spec.codes_per_unit_x, spec.shift_codes),
-        spec.x_limits,
-        spec.pad_code if spec.op == "conv2d" else 0,
-        spec.requant.core,
-        spec.split_rule,
-        spec.codes_per_unit_y,
-        y.numpy(),
-        codes.numpy(),
-        _view(x_bits),
-        _view(y_bits),
-        _view(low_bits),
-    )
-    refuse_nan(spec, nan)
-    return x_all, y_all, low_all
-
-
 def _with_noise(
     prepared: Prepared,
     x: torch.Tensor,
     y: torch.Tensor,
     codes: torch.Tensor,
-    x_bits: torch.Tensor | None,
-    y_bits: torch.Tensor | None,
-    low_bits: torch.Tensor | None,
-    noise: NoiseHook | None,
-) -> tuple[bool, bool, bool]:
+    masks: bool,
+    noise: NoiseHook,
+) -> Saved:
     """The same in three steps, so that noise can stand between accumulator and requantiser."""
     spec = prepared.spec
+    x_bits = _empty_bits(x.numel()) if masks else None
+    y_bits = _empty_bits(y.numel()) if masks else None
+    low_bits = _empty_bits(y.numel()) if masks and spec.limits_low else None
     nan, x_all = _core.qat_quantize(
-        x.numpy(),
+        _in_memory_order(x),
         (spec.codes_per_unit_x, spec.shift_codes),
         spec.x_limits,
-        codes.numpy(),
+        _in_memory_order(codes),
         _view(x_bits),
     )
     refuse_nan(spec, nan)
     acc, acc_high = accumulators(prepared, codes.numpy())
-    assert noise is not None
     noisy = noise(acc, layer=spec.name, gain=spec.gain)
     if not isinstance(noisy, np.ndarray) or noisy.dtype != np.int32 or noisy.shape != acc.shape:
         array = isinstance(noisy, np.ndarray)
@@ -184,18 +125,47 @@ def _with_noise(
         raise ValueError(
             f"layer {spec.name!r}: noise: the hook returned {found}, wanted int32 {acc.shape}"
         )
+    rows, rows_high = noisy, acc_high
+    if not y.is_contiguous():  # channels-last: as rows of channels
+        rows = _pixels(noisy)
+        rows_high = None if acc_high is None else _pixels(acc_high)
     y_all, low_all = _core.qat_finish(
-        np.ascontiguousarray(noisy),
-        acc_high,
+        np.ascontiguousarray(rows),
+        None if rows_high is None else np.ascontiguousarray(rows_high),
         prepared.bias_digital,
         spec.requant.core,
         spec.split_rule,
         spec.codes_per_unit_y,
-        y.numpy(),
+        _in_memory_order(y).reshape(rows.shape),
         _view(y_bits),
         _view(low_bits),
     )
-    return x_all, y_all, low_all
+    return Saved(
+        codes,
+        None if x_all else x_bits,
+        None if y_all else y_bits,
+        None if low_all else low_bits,
+    )
+
+
+def _in_memory_order(tensor: torch.Tensor) -> NDArray[Any]:
+    """A dense view of a contiguous or channels-last tensor."""
+    array: NDArray[Any] = tensor.numpy()
+    return array if tensor.is_contiguous() else array.transpose(0, 2, 3, 1)
+
+
+def _pixels(acc: NDArray[Any]) -> NDArray[Any]:
+    """[N, C, H, W] as [N * H * W, C]."""
+    rows: NDArray[Any] = acc.transpose(0, 2, 3, 1).reshape(-1, acc.shape[1])
+    return rows
+
+
+def _empty_bits(count: int) -> torch.Tensor:
+    return torch.zeros(bit_bytes(count), dtype=torch.uint8)
+
+
+def _view(bits: torch.Tensor | None) -> NDArray[Any] | None:
+    return None if bits is None else bits.numpy()
 
 
 def accumulators(
@@ -204,14 +174,18 @@ def accumulators(
     """The accumulators of input codes: of the one round, or of the low and the high round."""
     spec = prepared.spec
     if not spec.split:
-        return _products(prepared, codes, prepared.bias, spec.x_bits), None
+        return _products(prepared, codes, prepared.bias, spec.x_bits, spec.pad_code), None
     x_lo, x_hi = split_codes(codes, spec.x_bits)
-    low = _products(prepared, x_lo, prepared.bias, 8)
-    return low, _products(prepared, x_hi, None, 8)
+    low = _products(prepared, x_lo, prepared.bias, 8, spec.pad_code & 255)
+    return low, _products(prepared, x_hi, None, 8, spec.pad_code >> 8)
 
 
 def _products(
-    prepared: Prepared, codes: NDArray[Any], bias: NDArray[np.int32] | None, x_bits: int
+    prepared: Prepared,
+    codes: NDArray[Any],
+    bias: NDArray[np.int32] | None,
+    x_bits: int,
+    pad_code: int,
 ) -> NDArray[np.int32]:
     spec = prepared.spec
     # `prepare` has proven the layer, so no call has to.
@@ -225,7 +199,7 @@ def _products(
     }
     if spec.op == "conv2d":
         return conv2d_accumulate(
-            codes, prepared.weight, bias, groups=spec.groups, pad_value=spec.pad_code, **sizes, **common
+            codes, prepared.weight, bias, groups=spec.groups, pad_value=pad_code, **sizes, **common
         )
     return conv_transpose2d_accumulate(
         codes, prepared.weight, bias, output_padding=spec.output_padding, **sizes, **common

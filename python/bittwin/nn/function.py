@@ -13,16 +13,8 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from bittwin.nn.backward import gradients
-from bittwin.nn.bits import Compact, compact, expand
-from bittwin.nn.forward import (
-    Saved,
-    bit_bytes,
-    code_dtype,
-    code_shape,
-    forward,
-    output_shape,
-    result_format,
-)
+from bittwin.nn.bits import Compact, Saved, compact, expand, memory_format, shrinks
+from bittwin.nn.forward import bit_bytes, code_dtype, forward, output_shape
 from bittwin.nn.noise import NoiseHook
 from bittwin.nn.prepared import Prepared, prepare
 from bittwin.nn.spec import LayerSpec, scaled_spec, spec_from_json
@@ -42,28 +34,41 @@ class QuantizedLayer(torch.autograd.Function):
     ) -> torch.Tensor:
         """Run the layer and keep what its gradients need."""
         y, saved = forward(prepared, x, masks=True, noise=noise)
-        ctx.save_for_backward(*compact(prepared.spec, saved), prepared.weight_codes)
+        kept = Compact(saved.codes, None, *saved[1:])
+        if shrinks(prepared.spec):
+            kept = compact(prepared.spec, saved)
+        ctx.save_for_backward(*kept, prepared.weight_codes)
         ctx.prepared = prepared
-        ctx.x_shape = x.shape
         return y
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         """Straight-through gradients."""
-        *kept, weight_codes = ctx.saved_tensors
-        prepared: Prepared = ctx.prepared
-        grads = gradients(
-            prepared.spec,
-            weight_codes,
-            prepared.weight_inside,
-            prepared.bias_inside,
-            expand(prepared.spec, Compact(*kept)),
-            ctx.x_shape,
-            gy,
-            tuple(ctx.needs_input_grad[:3]),
-        )
-        return (*grads, None, None)
+        # The guard against second derivatives costs as much as a small layer: only where some are asked for.
+        return (_guarded if torch.is_grad_enabled() else _gradients)(ctx, gy)
+
+
+def _gradients(ctx: Any, gy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    prepared: Prepared = ctx.prepared
+    codes, sign, x_inside, y_inside, low_inside, weight_codes = ctx.saved_tensors
+    if shrinks(prepared.spec):
+        saved = expand(prepared.spec, Compact(codes, sign, x_inside, y_inside, low_inside))
+    else:
+        saved = Saved(codes, x_inside, y_inside, low_inside)
+    need = ctx.needs_input_grad
+    gx, gw, gb = gradients(
+        prepared.spec,
+        weight_codes,
+        prepared.weight_inside,
+        prepared.bias_inside,
+        saved,
+        gy,
+        (need[0], need[1], need[2]),
+    )
+    return gx, gw, gb, None, None
+
+
+_guarded = once_differentiable(_gradients)
 
 
 @torch.library.custom_op("bittwin::quantized_layer", mutates_args=())
@@ -115,8 +120,9 @@ def _(
     spec: str,
 ) -> tuple[torch.Tensor, ...]:
     layer: LayerSpec = spec_from_json(spec)
-    y = x.new_empty(output_shape(layer, x.shape, weight.shape)).to(memory_format=result_format(x))
-    codes = x.new_empty(code_shape(layer, x.shape), dtype=code_dtype(layer))
+    layout = memory_format(x)
+    y = x.new_empty(output_shape(layer, x.shape, weight.shape)).to(memory_format=layout)
+    codes = x.new_empty(x.shape, dtype=code_dtype(layer)).to(memory_format=layout)
     counts = (x.numel(), y.numel(), y.numel())
     bits = [x.new_empty(bit_bytes(n), dtype=torch.uint8) for n in counts]
     return y, codes, bits[0], bits[1], bits[2]
@@ -161,7 +167,6 @@ def quantized_layer_backward(
         prepared.weight_inside,
         prepared.bias_inside,
         Saved(codes, x_inside, y_inside, low),
-        torch.Size(x_shape),
         gy,
         (True, True, True),
     )

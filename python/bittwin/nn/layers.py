@@ -62,6 +62,8 @@ class Linear(QuantizedModule, torch.nn.Linear):
             raise ValueError(
                 f"layer {self.layer_name!r}: found input {tuple(x.shape)}, wanted [..., {self.in_features}]"
             )
+        if x.dim() == 2:
+            return x
         return x.unsqueeze(0) if x.dim() == 1 else x.flatten(0, -2)
 
     def from_images(self, y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:

@@ -15,8 +15,10 @@ from torch.nn.utils import parametrize
 
 from bittwin.nn.base import QuantizedModule
 from bittwin.nn.config import QATConfig
+from bittwin.nn.digital.config import DigitalConfig
 from bittwin.nn.fold import NORMS, fold_batchnorms
 from bittwin.nn.layers import Conv2d, ConvTranspose2d, Linear
+from bittwin.nn.prepare_digital import KINDS, Config, is_candidate, swap_digital, why_not
 from bittwin.nn.prepare_report import FoldedNorm, LeftModule, PrepareReport, SwappedLayer
 
 M = TypeVar("M", bound=torch.nn.Module)
@@ -27,6 +29,7 @@ SWAPS: Final[dict[type[torch.nn.Module], type[QuantizedModule]]] = {
     torch.nn.ConvTranspose2d: ConvTranspose2d,
 }
 _CANDIDATES = tuple(SWAPS)
+_KINDS: Final = "Linear, Conv2d or ConvTranspose2d"
 
 
 def prepare_qat(
@@ -34,6 +37,7 @@ def prepare_qat(
     config: QATConfig,
     overrides: Mapping[str, QATConfig | None] | None = None,
     *,
+    digital: Mapping[str, Config] | None = None,
     fold_batchnorm: bool = False,
     inplace: bool = False,
     report: Callable[[PrepareReport], Any] | None = None,
@@ -50,6 +54,10 @@ def prepare_qat(
         overrides: pattern on the dotted module name (``*``, ``?`` and ``[...]`` as in `fnmatch`, a ``*``
             also across dots) -> settings, or None to leave the layer in float. The first pattern that
             matches decides.
+        digital: pattern on the dotted module name -> settings, for modules that stay float otherwise: a
+            `DigitalConfig` for Sigmoid, Tanh, GELU, PReLU and BatchNorm2d, a `QATConfig` for LSTM and GRU of
+            one layer and direction (its codes_per_unit_x, a power of two, is the input's; default 128). The
+            first pattern that matches decides. ReLU needs none: it is exact.
         fold_batchnorm: fold every BatchNorm1d or 2d that follows a swapped layer, and nothing else, into it,
             with its running statistics: ``W' = gamma W / sqrt(var + eps)``,
             ``b' = beta + gamma (b - mean) / sqrt(var + eps)``. torch.fx finds them; what it cannot follow
@@ -65,6 +73,10 @@ def prepare_qat(
         TypeError: an argument of the wrong kind.
         ValueError: a pattern that matches no layer, or a model without any layer that could be swapped.
 
+    A GRU becomes the chip's form with two products. LSTM and GRU get new parameters of another layout, so an
+    optimizer made before does not know them; their states stay [1, batch, hidden] and
+    batch_first what it was.
+
     >>> import torch
     >>> from bittwin.nn import QATConfig, prepare_qat
     >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2))
@@ -74,16 +86,19 @@ def prepare_qat(
       swapped  2  Linear  quantized, readout, x8 w8 y10, clamp
     """
     patterns = _checked(model, config, overrides)
+    asked = _checked_digital(digital)
     if not inplace:
         model = copy.deepcopy(model)
     names = _names(model)
     modules = {id(m): m for m in model.modules()}
     candidates = {key: m for key, m in modules.items() if isinstance(m, _CANDIDATES)}
-    if not candidates:
+    if not candidates and not asked:
         raise ValueError(
             f"model: found no Linear, Conv2d or ConvTranspose2d in {type(model).__name__}, wanted one"
         )
-    _check_patterns(patterns, {key: names[key] for key in candidates}, names)
+    _check_patterns("overrides", patterns, {key: names[key] for key in candidates}, names, _KINDS)
+    others = {key: m for key, m in modules.items() if is_candidate(m)}
+    _check_patterns("digital", asked, {key: names[key] for key in others}, names, KINDS)
     fused = _inside_fused_layers(model)
     chosen: dict[int, QATConfig] = {}
     reasons: dict[int, str] = {}
@@ -96,6 +111,15 @@ def prepare_qat(
             chosen[key] = settings
         else:
             reasons[key] = reason
+    wanted: dict[int, Config] = {}
+    for key, module in others.items():
+        pattern = _first_match(asked, names[key])
+        if pattern is not None:
+            reason = why_not(module, asked[pattern], pattern)
+            if reason is None:
+                wanted[key] = asked[pattern]
+            else:
+                reasons[key] = reason
     folded: list[FoldedNorm] = []
     if fold_batchnorm:
         folded, unfolded = fold_batchnorms(model, {k: modules[k] for k in chosen}, names)
@@ -106,9 +130,20 @@ def prepare_qat(
         kind = type(module).__name__
         _swap(module, settings, name)
         swapped.append(SwappedLayer(name, kind, settings))
+    for key, own in wanted.items():
+        module, name = modules[key], names[key][0]
+        if is_candidate(module) and any(
+            module is m for m in model.modules()
+        ):  # no norm that was folded
+            kind = type(module).__name__
+            swap_digital(module, own, name)
+            swapped.append(SwappedLayer(name, kind, own))
+    inside = {id(m) for key in wanted for m in modules[key].modules()}
     left = []
     for module in model.modules():
-        reason = reasons.get(id(module)) or _stays_float(module, id(module) in chosen)
+        reason = reasons.get(id(module)) or _stays_float(
+            module, id(module) in chosen or id(module) in inside
+        )
         if reason is not None:
             left.append(LeftModule(names[id(module)][0], type(module).__name__, reason))
     if report is not None:
@@ -133,6 +168,20 @@ def _checked(model: Any, config: Any, overrides: Any) -> dict[str, QATConfig | N
     return dict(overrides or {})
 
 
+def _checked_digital(digital: Any) -> dict[str, Config]:
+    if digital is not None and not isinstance(digital, Mapping):
+        raise TypeError(f"digital: found {type(digital).__name__}, wanted a mapping")
+    for pattern, settings in (digital or {}).items():
+        if not isinstance(pattern, str):
+            raise TypeError(f"digital: found the key {pattern!r}, wanted a pattern of names")
+        if not isinstance(settings, DigitalConfig | QATConfig):
+            raise TypeError(
+                f"digital[{pattern!r}]: found {type(settings).__name__}, wanted a DigitalConfig or "
+                "a QATConfig"
+            )
+    return dict(digital or {})
+
+
 def _names(model: torch.nn.Module) -> dict[int, list[str]]:
     """All dotted names of every module, by its id."""
     names: dict[int, list[str]] = {}
@@ -147,9 +196,11 @@ def _first_match(patterns: Mapping[str, Any], names: list[str]) -> str | None:
 
 
 def _check_patterns(
+    argument: str,
     patterns: Mapping[str, Any],
     layers: Mapping[int, list[str]],
     everything: Mapping[int, list[str]],
+    kinds: str,
 ) -> None:
     every = [name for names in layers.values() for name in names]
     for pattern in patterns:
@@ -159,12 +210,12 @@ def _check_patterns(
         if inside:
             hint = f"{pattern!r} holds layers: write {pattern + '.*'!r}"
         elif any(fnmatchcase(name, pattern) for names in everything.values() for name in names):
-            hint = "it names modules that are no Linear, Conv2d or ConvTranspose2d"
+            hint = f"it names modules that are no {kinds}"
         else:
             near = difflib.get_close_matches(pattern, every, n=3, cutoff=0.0)
             hint = f"the nearest names are {', '.join(map(repr, near))}"
         raise ValueError(
-            f"overrides: found the pattern {pattern!r}, which matches no layer; {hint}"
+            f"{argument}: found the pattern {pattern!r}, which matches no layer; {hint}"
         )
 
 

@@ -6,22 +6,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bittwin.nn.config import QATConfig
+from bittwin.nn.digital.config import DigitalConfig
 
 
 @dataclass(frozen=True)
 class SwappedLayer:
-    """A torch layer that became a bittwin layer."""
+    """A torch module that became a bittwin module."""
 
     name: str
     """Dotted name; the first one, where a module has several."""
     kind: str
-    """Its class, as torch and `bittwin.nn` both call it."""
-    config: QATConfig
+    """Its class, as torch calls it."""
+    config: QATConfig | DigitalConfig
 
     @property
     def settings(self) -> str:
         """The settings that matter most, in short."""
         config = self.config
+        if isinstance(config, DigitalConfig):
+            return f"{config.mode}, {config.rounding}, x{config.x_bits} y{config.y_bits}"
         widths = f"x{config.x_bits} w{config.weight_bits} y{config.y_bits}"
         return f"{config.mode}, {config.rounding}, {widths}, {config.negative_input}"
 

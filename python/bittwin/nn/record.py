@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Watches a model run once and writes down the chain of operations that made its output.
+"""Watches a model run once and writes down the operations that made its output.
 
 Every torch function is seen, whether a module calls it or the model's own code; how Python got there does
 not matter, so control flow may be what it likes. A tensor is followed as an object: each one that comes out
-of a known operation remembers the steps that made it, and each one that does not remembers why.
+of a known operation remembers the step that made it, and each one that does not remembers why.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
@@ -18,69 +17,65 @@ from torch.overrides import TorchFunctionMode
 
 from bittwin.errors import NetworkError
 from bittwin.nn.base import QuantizedModule
+from bittwin.nn.digital.base import DigitalModule
+from bittwin.nn.digital.cells import RecurrentCell
+from bittwin.nn.moves import MOVES, POOLS
+from bittwin.nn.nodes import Input, Node
+from bittwin.nn.record_steps import (
+    MAPS,
+    SAME,
+    check_module,
+    joined,
+    mapped,
+    module_call,
+    moved_call,
+    pair_call,
+    pool_call,
+)
+from bittwin.nn.sequences import Sequence
 
-#: Functions that map every number by itself, by torch's name for them.
-MAPS: Final = frozenset((
-    "relu", "relu6", "hardtanh", "clamp", "clamp_min", "clamp_max", "clip", "sigmoid", "tanh",
-    "hardsigmoid", "hardswish", "silu", "gelu", "leaky_relu", "elu", "celu", "selu", "softplus",
-    "softsign", "mish", "hardshrink", "softshrink", "threshold",
-))  # fmt: skip
-_SHAPES: Final = frozenset(("flatten", "view", "reshape", "squeeze", "unsqueeze", "unflatten"))
-_SAME: Final = frozenset((
-    "contiguous", "clone", "detach", "to", "float", "dropout", "dropout1d", "dropout2d",
-    "dropout3d", "alpha_dropout", "feature_alpha_dropout",
-))  # fmt: skip
-
-
-@dataclass(frozen=True)
-class LayerCall:
-    """A bittwin layer ran."""
-
-    name: str
-    module: QuantizedModule
-    x_shape: tuple[int, ...]
-    y: torch.Tensor
-    """A copy of its output."""
-
-
-@dataclass(frozen=True)
-class MapCall:
-    """A function mapped every number by itself."""
-
-    name: str
-    function: str
-    apply: Callable[[torch.Tensor], torch.Tensor]
-
-
-@dataclass(frozen=True)
-class FlattenCall:
-    """[N, ...] became [N, k]."""
-
-    name: str
-
-
-Step = LayerCall | MapCall | FlattenCall
-Chain = tuple[Step, ...]
+#: Modules that are one step, whatever they call.
+OPAQUE: Final = (QuantizedModule, DigitalModule, RecurrentCell, Sequence)
+#: What to use instead of functions that compute in real numbers.
+_INSTEAD: Final = {
+    "linear": "a float layer: see prepare_qat",
+    "conv2d": "a float layer: see prepare_qat",
+    "conv_transpose2d": "a float layer: see prepare_qat",
+    "mean": "a float average: use bittwin.nn.Mean",
+    "avg_pool2d": "a float average: use bittwin.nn.Mean",
+    "adaptive_avg_pool2d": "a float average: use bittwin.nn.Mean",
+    "sub": "use bittwin.nn.Add after a layer with negated weights",
+    "div": "use bittwin.nn.Divide",
+    "matmul": "use bittwin.nn.MatMul",
+    "bmm": "use bittwin.nn.MatMul",
+    "hypot": "use bittwin.nn.Hypot",
+    "sqrt": "use bittwin.nn.Sqrt",
+    "rsqrt": "use bittwin.nn.InvSqrt",
+    "batch_norm": "use bittwin.nn.BatchNorm2d, or fold_batchnorm of prepare_qat",
+    "lstm": "use bittwin.nn.LSTM",
+    "gru": "use bittwin.nn.Gru2Array",
+    "prelu": "use bittwin.nn.PReLU",
+}
 
 
-def record(model: torch.nn.Module, example: torch.Tensor) -> tuple[Chain, torch.Tensor]:
-    """Run a model on `example` as in eval() and return the steps that made its output, and that output.
+def record(model: torch.nn.Module, example: torch.Tensor) -> tuple[Node, torch.Tensor]:
+    """Run a model on `example` as in eval() and return the step that made its output, and that output.
 
     The model comes back as it was, training flags and calibration state included.
 
     Raises:
-        NetworkError: the output is no chain of known operations; the message names the one that is not.
+        NetworkError: the output comes from an unknown operation; the message names it.
     """
     recorder = _Recorder(model)
     x = example.detach().clone()  # an in-place first operation must not reach the caller's tensor
-    recorder.follow(x, ())
+    recorder.follow(x, Input("input", tuple(x.shape)))
     with _exact_eval(model), recorder.hooked(), torch.no_grad(), recorder:
         output = model(x)
     if not isinstance(output, torch.Tensor):
         raise NetworkError(
             f"model: found {type(output).__name__} as its output, wanted a single tensor"
         )
-    return recorder.chain_of(output, "the output"), output
+    return recorder.node_of(output, "the output"), output
 
 
 @contextmanager
@@ -107,22 +102,23 @@ class _Recorder(TorchFunctionMode):
         super().__init__()
         self._model = model
         # By id; the tensor is kept so that no later one gets its id.
-        self._known: dict[int, tuple[torch.Tensor, Chain | str]] = {}
+        self._known: dict[int, tuple[torch.Tensor, Node | str]] = {}
         self._stack: list[tuple[str, torch.nn.Module]] = []
-        self._layer_x: torch.Tensor | None = None
+        self._inside: torch.nn.Module | None = None
 
-    def follow(self, tensor: torch.Tensor, made_by: Chain | str) -> None:
+    def follow(self, tensor: torch.Tensor, made_by: Node | str) -> None:
         self._known[id(tensor)] = tensor, made_by
 
-    def chain_of(self, tensor: torch.Tensor, what: str) -> Chain:
-        """The steps that made a tensor; refuses one that no chain of known steps made."""
+    def node_of(self, tensor: torch.Tensor, what: str) -> Node:
+        """The step that made a tensor; refuses one that no known step made."""
         _, made_by = self._known.get(
             id(tensor), (None, "a tensor that does not come from the model's input")
         )
         if isinstance(made_by, str):
             raise NetworkError(
-                f"model is not a chain of layers: found that {what} comes from {made_by}, wanted bittwin "
-                f"layers, flatten, dropout and element-wise activations ({', '.join(sorted(MAPS))})"
+                f"model is not made of known steps: found that {what} comes from {made_by}, wanted "
+                "bittwin modules, add, mul and cat of their results, max pooling, flatten, permute, slices, "
+                f"dropout and element-wise activations ({', '.join(sorted(MAPS))})"
             )
         return made_by
 
@@ -138,7 +134,9 @@ class _Recorder(TorchFunctionMode):
                     module.register_forward_pre_hook(self._enter(name), with_kwargs=True)
                 )
                 # First of the hooks, so that what the user's hooks do to an output is seen.
-                handles.append(module.register_forward_hook(self._leave, prepend=True))
+                handles.append(
+                    module.register_forward_hook(self._leave, prepend=True, with_kwargs=True)
+                )
             yield
         finally:
             for handle in handles:
@@ -147,37 +145,30 @@ class _Recorder(TorchFunctionMode):
     def _enter(self, name: str) -> Callable[..., None]:
         def hook(module: torch.nn.Module, args: Any, kwargs: Any) -> None:
             self._stack.append((name, module))
-            if isinstance(module, QuantizedModule):
-                x = next(_tensors((args, kwargs)), None)
-                self._layer_x = x
-                self._check_layer(module)
+            if self._inside is None and isinstance(module, OPAQUE):
+                self._inside = module
+                check_module(module, name or type(module).__name__)
 
         return hook
 
-    def _leave(self, module: torch.nn.Module, args: Any, output: Any) -> None:
+    def _leave(self, module: torch.nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         name, _ = self._stack.pop()
-        x, self._layer_x = self._layer_x, None
-        if isinstance(module, QuantizedModule) and x is not None:
-            before = self.chain_of(x, f"the input of {self._title(name, module)}")
-            call = LayerCall(
-                name or type(module).__name__, module, tuple(x.shape), output.detach().clone()
-            )
-            self.follow(output, (*before, call))
-
-    def _check_layer(self, module: QuantizedModule) -> None:
-        name = module.layer_name
-        if module.config.mode != "quantized":
+        if self._inside is not module:
+            return
+        self._inside = None
+        given = (*args, *kwargs.values())
+        title = self._title(name, module)
+        tensors = list(_tensors(given))
+        if len(tensors) > 1 and isinstance(module, RecurrentCell | Sequence):
             raise NetworkError(
-                f"layer {name!r}: found mode={module.config.mode!r}, wanted 'quantized'"
+                f"layer {name!r}: found a given state, wanted none: a network's frames start from zeros"
             )
-        if not module.calibrated:
-            raise NetworkError(
-                f"layer {name!r}: found no scales, wanted a calibrated layer; run training forwards, or "
-                "load a checkpoint"
-            )
-        if getattr(module, "padding_mode", "zeros") != "zeros":
-            raise NetworkError(
-                f"layer {name!r}: found padding_mode={module.padding_mode!r}, wanted 'zeros'"
+        nodes = [self.node_of(t, f"the input of {title}") for t in tensors]
+        result, others = module_call(name or type(module).__name__, module, nodes, output)
+        self.follow(result[0], result[1])
+        for tensor in others:
+            self.follow(
+                tensor, f"the state of {title}, of which only all frames' outputs are known"
             )
 
     def _title(self, name: str, module: torch.nn.Module) -> str:
@@ -189,14 +180,16 @@ class _Recorder(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        if self._layer_x is not None:  # inside a bittwin layer
+        if self._inside is not None:
             return func(*args, **kwargs)
         tensors = list(_tensors((args, kwargs)))
         versions = [t._version for t in tensors]
         result = func(*args, **kwargs)
         if any(id(t) in self._known for t in tensors):
-            for tensor in _tensors(result):
-                self.follow(tensor, self._link(func, args, kwargs, tensors, tensor, versions[0]))
+            for place, tensor in enumerate(_tensors(result)):
+                self.follow(
+                    tensor, self._link(func, args, kwargs, tensors, (tensor, place), versions[0])
+                )
             for tensor, version in zip(tensors, versions, strict=True):
                 if tensor is not result and tensor._version != version:
                     self.follow(tensor, f"a tensor that {self._place(func)} changed in place")
@@ -204,7 +197,10 @@ class _Recorder(TorchFunctionMode):
 
     def _place(self, func: Any) -> str:
         name, module = self._stack[-1] if self._stack else ("", self._model)
-        return f"{getattr(func, '__name__', func)!s} in {self._title(name, module)}"
+        function = str(getattr(func, "__name__", func))
+        instead = _INSTEAD.get(_plain_name(func))
+        text = f"{function} in {self._title(name, module)}"
+        return text if instead is None else f"{text} ({instead})"
 
     def _link(
         self,
@@ -212,42 +208,55 @@ class _Recorder(TorchFunctionMode):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         tensors: list[torch.Tensor],
-        result: torch.Tensor,
+        output: tuple[torch.Tensor, int],
         version: int,
-    ) -> Chain | str:
-        """The steps behind a function's result, or why it is not known."""
+    ) -> Node | str:
+        """The step behind a function's result, or why it is not known."""
+        result, place = output
+        found: list[Node] = []
+        unknown = self._place(func)
         for tensor in tensors:
-            _, made_by = self._known.get(id(tensor), (None, ()))
+            _, made_by = self._known.get(id(tensor), (None, unknown))
             if isinstance(made_by, str):
                 return made_by
-        x = args[0] if args else kwargs.get("input")
-        unknown = self._place(func)
-        if len(tensors) != 1 or x is not tensors[0] or result.dtype != x.dtype:
-            where = self._stack[-1][1] if self._stack else self._model
-            is_layer = isinstance(where, (torch.nn.Linear, torch.nn.modules.conv._ConvNd))
-            return unknown + (" (a float layer: see prepare_qat)" if is_layer else "")
-        _, chain = self._known[id(x)]
-        assert not isinstance(chain, str)
-        name = str(getattr(func, "__name__", "")).removesuffix("_")
-        if name in MAPS and result.shape == x.shape:
-            return (*chain, MapCall(self._step_name(name), name, _replay(func, args, kwargs)))
-        if name in _SHAPES:
-            if result.shape == x.shape:
-                return chain
-            if result.dim() == 2 and result.shape[0] == x.shape[0]:
-                return (*chain, FlattenCall(self._step_name("flatten")))
-            return f"{unknown}, which makes {tuple(result.shape)} of {tuple(x.shape)}"
-        if name in _SAME and result.shape == x.shape:
-            if (result is x and x._version == version) or torch.equal(result, x):
-                return chain
-            return f"{unknown}, which changes numbers in eval()"
-        return unknown
+            found.append(made_by)
+        if any(t.dtype != result.dtype for t in tensors):
+            return unknown
+        name = _plain_name(func)
+        step, shape = self._step_name(name), tuple(result.shape)
+        why: Node | str = unknown
+        if len(tensors) == 1 and (args[0] if args else kwargs.get("input")) is tensors[0]:
+            x = tensors[0]
+            if name in MAPS and result.shape == x.shape:
+                why = mapped(step, name, shape, found[0], func, args, kwargs)
+            elif name in MOVES:
+                title = self._step_name("flatten" if len(shape) == 2 else name)
+                why = moved_call(title, place, found[0], func, args, kwargs)
+            elif name in POOLS:
+                why = pool_call(step, name, shape, found[0], args, kwargs)
+            elif name in SAME and result.shape == x.shape:
+                if (result is x and x._version == version) or torch.equal(result, x):
+                    return found[0]
+                return f"{unknown}, which changes numbers in eval()"
+        elif name in ("cat", "concat", "concatenate"):
+            why = joined(step, shape, found, args, kwargs)
+        elif name in ("add", "mul") and len(tensors) == 2:
+            why = pair_call(step, name, shape, found, kwargs)
+        if isinstance(why, str) and why is not unknown:
+            return f"{unknown}, {why}"
+        return why
 
     def _step_name(self, function: str) -> str:
         name, module = self._stack[-1] if self._stack else ("", self._model)
         if name and type(module).__module__.startswith("torch.nn."):
             return name
         return f"{name}.{function}" if name else function
+
+
+def _plain_name(func: Any) -> str:
+    """Torch's name of a function, the in-place form's too."""
+    name = str(getattr(func, "__name__", ""))
+    return name if name.startswith("__") else name.removesuffix("_")
 
 
 def _tensors(found: Any) -> Iterator[torch.Tensor]:
@@ -260,17 +269,3 @@ def _tensors(found: Any) -> Iterator[torch.Tensor]:
     elif isinstance(found, list | tuple):
         for value in found:
             yield from _tensors(value)
-
-
-def _replay(
-    func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Callable[[torch.Tensor], torch.Tensor]:
-    """The same call on another tensor; in-place forms work on a copy."""
-
-    def apply(x: torch.Tensor) -> torch.Tensor:
-        rest = kwargs if args else {**kwargs, "input": x.clone()}
-        first = (x.clone(), *args[1:]) if args else ()
-        y: torch.Tensor = func(*first, **rest)
-        return y
-
-    return apply

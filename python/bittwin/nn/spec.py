@@ -13,7 +13,7 @@ from bittwin.requant import Requant, half_even, half_even_f32, readout
 from bittwin.split import split_rule
 
 #: Raised whenever the torch operator's outputs change in number or shape.
-OPERATOR_REVISION = 2
+OPERATOR_REVISION = 3
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,13 @@ class LayerSpec:
     output_padding: tuple[int, int] = (0, 0)
     groups: int = 1
 
-    @property
+    @cached_property
     def x_limits(self) -> tuple[int, int]:
         """Lowest and highest input code."""
         high = (1 << self.x_bits) - 1
         return (-high if self.negative_input == "split_sign" else 0), high
 
-    @property
+    @cached_property
     def shift_codes(self) -> int:
         """Codes that ``shift`` adds to every input, 0 otherwise."""
         if self.negative_input != "shift":
@@ -61,27 +61,27 @@ class LayerSpec:
             return 1 << (self.x_bits - 1)
         return min(max(round(self.shift * self.codes_per_unit_x), 0), 1 << self.x_bits)
 
-    @property
+    @cached_property
     def pad_code(self) -> int:
         """The code of a padded position: what 0.0 becomes."""
         return min(self.shift_codes, self.x_limits[1])
 
-    @property
+    @cached_property
     def x_signed(self) -> bool:
         """Whether input codes can be negative."""
         return self.negative_input == "split_sign"
 
-    @property
+    @cached_property
     def split(self) -> bool:
         """Whether the layer takes two rounds."""
         return self.x_bits > 8
 
-    @property
+    @cached_property
     def scale_product(self) -> float:
         """Accumulator units per real unit."""
         return self.codes_per_unit_x * self.codes_per_unit_w
 
-    @property
+    @cached_property
     def gain(self) -> float:
         """Accumulator units per output code."""
         return self.scale_product / self.codes_per_unit_y
@@ -107,7 +107,7 @@ class LayerSpec:
         """How two rounds become one code; None for one round."""
         return split_rule(self.requant, None, "half_even") if self.split else None
 
-    @property
+    @cached_property
     def limits_low(self) -> bool:
         """Whether the low code of a split layer saturates before the sum."""
         return self.split and self.rounding != "readout"
@@ -118,14 +118,6 @@ class LayerSpec:
         return _core.Geometry(
             self.stride, self.padding, self.dilation, self.output_padding, self.groups
         )
-
-    @property
-    def framed(self) -> bool:
-        """Whether padding is written around the image, because it may hold a code other than 0.
-
-        Does not depend on the scales: tracing has to know the shape of the codes without them.
-        """
-        return self.op == "conv2d" and self.negative_input == "shift" and any(self.padding)
 
     def with_scales(self, x: float, w: float, y: float) -> LayerSpec:
         """The same layer with these codes per real unit.

@@ -17,6 +17,7 @@ from bittwin.compat.witin_nn.config import WitinLayerConfig
 from bittwin.compat.witin_nn.fields import refuse
 from bittwin.compat.witin_nn.schedule import Scheduled, largest
 from bittwin.nn.digital.quantizers import Unrounded, over, signed
+from bittwin.nn.eager import never_compiled
 
 _LOW = (torch.float16, torch.bfloat16)
 #: Most bits of a radicand after its shift.
@@ -64,8 +65,7 @@ class DigitalLayer(Scheduled):
         super().__init_subclass__(**arguments)
         if "forward" in cls.__dict__:
             # torch.compile would fuse the float32 steps into kernels whose roundings nobody has measured.
-            disable: Any = torch.compiler.disable
-            cls.forward = disable(cls.__dict__["forward"])
+            cls.forward = never_compiled(cls.__dict__["forward"])
 
     def _adopt(self, config: WitinLayerConfig, operands: dict[str, Operand]) -> None:
         """Take the configuration over; statistics become children in the order of `operands`."""

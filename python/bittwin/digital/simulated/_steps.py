@@ -51,10 +51,8 @@ def shifted_root(n: NDArray[np.int64], shift_bits: int, radicand_bits: int) -> F
         raise ValueError(
             f"shift_bits: found {shift_bits} beside {radicand_bits} bits, wanted 32 in all"
         )
-    wide = n << shift_bits
-    root = np.sqrt(wide.astype(np.float64)).astype(np.int64)  # correctly rounded, so at most 1 off
-    root -= root * root > wide
-    root += (root + 1) * (root + 1) <= wide
+    # Exact: below 2^48 a correctly rounded float64 root never reaches the next whole number.
+    root = np.floor(np.sqrt((n << shift_bits).astype(np.float64)))
     return root.astype(np.float32)
 
 

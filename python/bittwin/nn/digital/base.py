@@ -12,8 +12,16 @@ from torch import Tensor
 
 from bittwin._check import one_of
 from bittwin.nn.digital.config import SCALE_FIELDS, DigitalConfig
-from bittwin.nn.digital.quantizers import Limits, Unrounded, over, signed, unsigned
+from bittwin.nn.digital.quantizers import (
+    Limits,
+    Unrounded,
+    over,
+    quantize,
+    signed,
+    unsigned,
+)
 from bittwin.nn.digital.scales import DigitalScales, is_distributed
+from bittwin.nn.eager import never_compiled
 
 Module = TypeVar("Module", bound="DigitalModule")
 _LOW = (torch.float16, torch.bfloat16)
@@ -164,7 +172,7 @@ class DigitalModule(torch.nn.Module):
         y: Tensor = self._exact(inputs)
         return y
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    @never_compiled
     def _exact(self, inputs: tuple[Tensor, ...]) -> Tensor:
         # A compiler would fuse these float32 steps into kernels whose roundings nobody has measured.
         inputs = tuple(self._checked(x) for x in inputs)
@@ -197,6 +205,25 @@ class DigitalModule(torch.nn.Module):
                 f"layer {self.layer_name!r}: found NaN in the input, wanted real numbers"
             )
         return x
+
+    def quantize_input(self, x: Tensor, operand: str = "x") -> Tensor:
+        """The integer codes that the operator makes of an input: what `Network.run` takes.
+
+        Args:
+            x: float32 values.
+            operand: ``x`` or ``other``.
+
+        Returns:
+            x's shape; int8, uint8 or int16.
+        """
+        scale, limits = self.operand_scale(operand)
+        kinds = ((signed(8), torch.int8), (unsigned(8), torch.uint8))
+        dtype = next((t for held, t in kinds if limits == held), torch.int16)
+        return quantize(self._checked(x.detach()), scale, limits).to(dtype)
+
+    def operand_scale(self, operand: str) -> tuple[float, Limits]:
+        """Scale and limits at which the operator quantises one of its inputs."""
+        return self.codes_per_unit[operand], self.limits(operand)
 
     def extra_repr(self) -> str:
         """Torch's line and ours."""

@@ -130,11 +130,18 @@ class BatchNorm2d(DigitalModule, torch.nn.BatchNorm2d):
         )
         self.init_digital(config)
 
-    def _folded(self, x: Tensor) -> norms.Folded:
+    def folded_running(self) -> norms.Folded:
+        """Factor and offset of the running statistics, which eval() uses."""
         assert self.running_mean is not None
         assert self.running_var is not None
-        moments = norms.batch_moments(x) if self.training else (self.running_mean, self.running_var)
-        return norms.fold_norm(*moments, self.weight, self.bias, self.eps)
+        return norms.fold_norm(
+            self.running_mean, self.running_var, self.weight, self.bias, self.eps
+        )
+
+    def _folded(self, x: Tensor) -> norms.Folded:
+        if not self.training:
+            return self.folded_running()
+        return norms.fold_norm(*norms.batch_moments(x), self.weight, self.bias, self.eps)
 
     def compute(self, inputs: tuple[Tensor, ...], scales: Mapping[str, float]) -> Unrounded:
         """See `bittwin.nn.digital.norms`."""

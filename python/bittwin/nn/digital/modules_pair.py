@@ -14,7 +14,7 @@ from bittwin.nn.digital.base import DigitalModule, is_power_of_two
 from bittwin.nn.digital.config import DigitalConfig
 from bittwin.nn.digital.modules import check_shift_bits, real_limit
 from bittwin.nn.digital.pairs import Side
-from bittwin.nn.digital.quantizers import Unrounded, clip
+from bittwin.nn.digital.quantizers import Limits, Unrounded, clip, signed
 
 
 class _Pair(DigitalModule):
@@ -72,6 +72,11 @@ class Add(_Elementwise):
     def compute(self, inputs: tuple[Tensor, ...], scales: Mapping[str, float]) -> Unrounded:
         """See `bittwin.nn.digital.pairs`."""
         return pairs.add(*self.sides(inputs, scales))
+
+    def operand_scale(self, operand: str) -> tuple[float, Limits]:
+        """The smaller of the two scales."""
+        scales = self.codes_per_unit
+        return min(scales["x"], scales["other"]), self.limits(operand)
 
     def float_forward(self, *inputs: Tensor) -> Tensor:
         """Torch's own."""
@@ -149,6 +154,12 @@ class Cat(_Pair):
         """See `bittwin.nn.digital.pairs`."""
         return pairs.cat(*self.sides(inputs, scales), self.dim, limit=self.limit)
 
+    def operand_scale(self, operand: str) -> tuple[float, Limits]:
+        """The wider side's bits; the narrower one gets them as resolution."""
+        bits = max(self.code_bits("x"), self.code_bits("other"))
+        scale = self.codes_per_unit[operand] * 2.0 ** (bits - self.code_bits(operand))
+        return scale, signed(bits)
+
     def float_forward(self, *inputs: Tensor) -> Tensor:
         """Torch's own, limited."""
         return clip(torch.cat(inputs, self.dim), self.limit)
@@ -210,6 +221,10 @@ class Hypot(DigitalModule):
     def seen(self, inputs: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """Both inputs."""
         return {"x": torch.maximum(inputs[0].abs(), inputs[1].abs())}
+
+    def operand_scale(self, operand: str) -> tuple[float, Limits]:
+        """One scale for both."""
+        return super().operand_scale("x")
 
     def forward(self, x: Tensor, other: Tensor) -> Tensor:
         """Two inputs that broadcast."""
