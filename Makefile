@@ -10,7 +10,7 @@ SOURCES := $(shell find csrc python -type f \( -name '*.py' -o -name '*.pyi' -o 
            CMakeLists.txt pyproject.toml constraints.txt
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test test-exhaustive bench lint format install clean help
+.PHONY: demo test test-exhaustive test-sanitize bench lint format install clean help test-sanitize
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -31,6 +31,7 @@ bench: $(VENV)/bench  ## benchmarks beside torch, oneDNN and onnxruntime, and th
 # library come in by LD_PRELOAD; Python's own allocations that live until the end are no leaks of ours.
 # Left out: a child forked while other threads allocate can hang in GCC 12's ASan allocator, and programs that start
 # anew (emulators, golden files per kernel, compiled mutants) would run what is preloaded, or nothing instrumented.
+# --capture=sys: a sanitizer ends the process, and what it writes before that must not end up in pytest's hands.
 SANITIZED := build/sanitize
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -O1
 test-sanitize: $(VENV)/dev  ## the suite on an extension built with AddressSanitizer and UBSan
@@ -38,7 +39,7 @@ test-sanitize: $(VENV)/dev  ## the suite on an extension built with AddressSanit
 	  --config-settings=build-dir=$(SANITIZED)-objects '--config-settings=cmake.define.CMAKE_CXX_FLAGS=$(SANITIZE)' .
 	PYTHONPATH=$(SANITIZED) ASAN_OPTIONS=detect_leaks=0:detect_odr_violation=0 UBSAN_OPTIONS=print_stacktrace=1 \
 	  LD_PRELOAD="$(foreach l,asan ubsan stdc++,$(shell $(CXX) -print-file-name=lib$(l).so))" \
-	  $(BIN)/python -m pytest tests -p no:cacheprovider --ignore=tests/mutants --ignore=tests/kernels \
+	  $(BIN)/python -m pytest tests --capture=sys -p no:cacheprovider --ignore=tests/mutants --ignore=tests/kernels \
 	  --ignore=tests/golden/test_every_kernel.py \
 	  --deselect tests/unit/test_threads.py::test_children_forked_in_the_middle_of_small_jobs_do_not_hang
 
@@ -47,7 +48,7 @@ lint: $(VENV)/lint  ## ruff, mypy --strict, stubtest, clang-format, compiler war
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest bittwin._core --allowlist tests/stubtest_allowlist.txt
-	find csrc tests -name '*.h' -o -name '*.cpp' | xargs $(BIN)/clang-format --dry-run -Werror
+	find csrc tests benchmarks -name '*.h' -o -name '*.cpp' | xargs $(BIN)/clang-format --dry-run -Werror
 	for f in csrc/include/bittwin/*.h; do \
 	  printf '#include "%s"\n' $$f | $(CXX) -std=c++17 -Wall -Wextra -Wconversion -Werror -fsyntax-only \
 	    -Icsrc/include -I. -x c++ - || exit 1; done
@@ -57,7 +58,7 @@ lint: $(VENV)/lint  ## ruff, mypy --strict, stubtest, clang-format, compiler war
 format: $(VENV)/lint  ## rewrite the sources in the project's format
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
-	find csrc tests -name '*.h' -o -name '*.cpp' | xargs $(BIN)/clang-format -i
+	find csrc tests benchmarks -name '*.h' -o -name '*.cpp' | xargs $(BIN)/clang-format -i
 
 install: $(VENV)/installed  ## make .venv with bittwin in it
 

@@ -109,6 +109,16 @@ inline InputType input_type(const py::array& x) {
   return *type;
 }
 
+// Is it a code of that type?
+inline bool holds(InputType type, int64_t code) {
+  switch (type) {
+    case InputType::u8: return code >= 0 && code <= UINT8_MAX;
+    case InputType::s8: return code >= INT8_MIN && code <= INT8_MAX;
+    case InputType::u16: return code >= 0 && code <= UINT16_MAX;
+    default: return code >= INT16_MIN && code <= INT16_MAX;
+  }
+}
+
 inline WeightType weight_type(const py::array& w) {
   require_dense(w);
   const Element e = element_of(w);

@@ -12,6 +12,7 @@
 #include "bittwin/rounding.h"
 #include "bittwin/saturate.h"
 #include "bittwin/split.h"
+#include "kernels/plain_floats.h"
 
 namespace bittwin {
 namespace {
@@ -163,6 +164,7 @@ void quantize(const py::array& values, double codes_per_unit, int64_t lo, int64_
   require(out.size() == values.size(), "quantize: out has another size");
   require_dense(values);
   require_dense(out);
+  const PlainFloats plain;
   if (element_of(values) != Element::f32) {
     quantize_real<double>(values, codes_per_unit, lo, hi, rounding, out);
   } else if (rounding != static_cast<int>(Rounding::half_even) ||
@@ -180,6 +182,7 @@ py::array quantize_bias_array(const py::array& bias, double codes_per_unit, int 
 
 py::array quantize_bias(const py::array& bias, double codes_per_unit, int rows) {
   require(rows >= 1 && rows <= 1024, "quantize_bias: rows");
+  const PlainFloats plain;
   if (element_of(bias) == Element::f32) return quantize_bias_array<float>(bias, codes_per_unit, rows);
   if (element_of(bias) == Element::f64) return quantize_bias_array<double>(bias, codes_per_unit, rows);
   return map<int32_t, int64_t>(bias, [=](int64_t b) { return quantize_bias_units(b, rows); });

@@ -32,19 +32,35 @@ struct Geometry {
   int64_t groups = 1;
 };
 
+// Settings and sizes up to here leave every position within int64.
+inline constexpr int64_t kMostSetting = int64_t{1} << 30;
+inline constexpr int64_t kMostSize = int64_t{1} << 31;
+
 inline bool usable(const Geometry& g) {
-  bool ok = g.groups >= 1;
-  for (const int64_t v : g.stride) ok = ok && v >= 1;
-  for (const int64_t v : g.dilation) ok = ok && v >= 1;
-  for (const int64_t v : g.padding) ok = ok && v >= 0;
-  for (const int64_t v : g.output_padding) ok = ok && v >= 0;
+  const auto within = [](int64_t v, int64_t least) { return v >= least && v <= kMostSetting; };
+  bool ok = within(g.groups, 1);
+  for (const int64_t v : g.stride) ok = ok && within(v, 1);
+  for (const int64_t v : g.dilation) ok = ok && within(v, 1);
+  for (const int64_t v : g.padding) ok = ok && within(v, 0);
+  for (const int64_t v : g.output_padding) ok = ok && within(v, 0);
   return ok;
+}
+
+// Elements of a convolution's output, which its array has to have.
+inline int64_t outputs_of(const ConvShape& s) {
+  int64_t count = s.batch;
+  for (const int64_t n : {s.out_channels, s.out_h, s.out_w}) {
+    require(n == 0 || count <= INT64_MAX / n, "conv: the output is too large");
+    count *= n;
+  }
+  return count;
 }
 
 // What both convolutions share; x is [N, C, H, W].
 inline ConvShape input_shape(const std::array<int64_t, 4>& x, const Extents& w, const Geometry& g) {
   require(w.size() == 4 && usable(g), "conv: bad geometry");
   require(w[2] >= 1 && w[3] >= 1, "conv: empty kernel");
+  require(std::max({x[2], x[3], w[2], w[3]}) <= kMostSize, "conv: image or kernel too large");
   ConvShape s{};
   s.batch = x[0], s.in_channels = x[1], s.in_h = x[2], s.in_w = x[3];
   s.kernel_h = w[2], s.kernel_w = w[3];

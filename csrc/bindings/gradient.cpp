@@ -4,6 +4,7 @@
 // these.
 #include "kernels/gradient.h"
 
+#include <array>
 #include <cstring>
 #include <string>
 
@@ -33,6 +34,21 @@ void keep_where_at(uintptr_t from, uintptr_t bits, int64_t count, uintptr_t to, 
   keep_where(active_kernel().loops(), k);
 }
 
+// sizes: rows, inputs, outputs. numbers: shift, codes per unit of x and of w. Bits and gradients may be 0.
+void linear_gradients_at(uintptr_t gy, uintptr_t x, uintptr_t w, const std::array<int64_t, 3>& sizes,
+                         const std::array<float, 3>& numbers, uintptr_t x_bits, uintptr_t y_bits, uintptr_t w_bits,
+                         uintptr_t gx, uintptr_t gw, uintptr_t gb) {
+  const auto [rows, inputs, outputs] = sizes;
+  require(rows >= 0 && inputs >= 0 && outputs >= 0, "linear_gradients: a negative size");
+  require(rows * outputs == 0 || gy != 0, "linear_gradients: no memory");
+  require((rows * inputs == 0 || x != 0) && (outputs * inputs == 0 || w != 0), "linear_gradients: no memory");
+  linear_gradients(
+      active_kernel().loops(),
+      {rows, inputs, outputs, memory<const float>(gy), memory<const uint8_t>(x), memory<const int8_t>(w),
+       numbers[0], numbers[1], numbers[2], memory<const uint8_t>(x_bits), memory<const uint8_t>(y_bits),
+       memory<const uint8_t>(w_bits), memory<float>(gx), memory<float>(gw), memory<float>(gb)});
+}
+
 // Every `step`-th of `count` float32 numbers as bytes: what a cache compares.
 py::bytes sample_at(uintptr_t from, int64_t count, int64_t step) {
   require(step >= 1 && (count == 0 || from != 0), "sample: no memory");
@@ -50,6 +66,9 @@ void bind_gradient(py::module_& m) {
         py::arg("shift"), py::arg("codes_per_unit"), py::arg("out"), py::arg("bfloat16"), py::arg("threads"));
   m.def("keep_where", &keep_where_at, py::arg("source"), py::arg("bits"), py::arg("count"), py::arg("out"),
         py::arg("bfloat16"), py::arg("threads"));
+  m.def("linear_gradients", &linear_gradients_at, py::arg("gy"), py::arg("x"), py::arg("w"), py::arg("sizes"),
+        py::arg("numbers"), py::arg("x_bits"), py::arg("y_bits"), py::arg("w_bits"), py::arg("gx"), py::arg("gw"),
+        py::arg("gb"));
   m.def("sample", &sample_at, py::arg("source"), py::arg("count"), py::arg("step"));
 }
 

@@ -73,10 +73,11 @@ void conv(bool transposed, const py::array& x, const py::object& weight, const s
   const ConvShape shape =
       transposed ? conv_transpose2d_shape(size, w.shape, geometry) : conv2d_shape(size, w.shape, geometry);
   require(!transposed || pad_code == 0, "conv_transpose2d: pads with nothing");
-  require(out.size() == shape.batch * shape.out_channels * shape.out_h * shape.out_w, "conv: out has another size");
+  require(out.size() == outputs_of(shape), "conv: out has another size");
   Problem p = problem_for(transposed ? Op::conv_transpose2d : Op::conv2d, shape, x, w, bias);
   p.channels_last = channels_last;
   p.pad_code = pad_code;
+  require(holds(p.x_type, pad_code), "conv: x cannot hold pad_code");
   run_problem(p,
               finish_for({optional_rule<PreparedRule>(rule), high, optional_rule<SplitRule>(split), bias_digital},
                          shape.out_channels, out));

@@ -120,7 +120,9 @@ class QatLayer {
     if (weight_.cache == nullptr) weight_.cache = cache_.get();
     require(limits[0] >= -4095 && limits[0] <= 0 && limits[1] >= 0 && limits[1] <= 4095, "qat: bad limits");
     require(op_ == Op::conv2d || pad_code == 0, "qat: only conv2d pads with a code");
+    require(pad_code >= limits[0] && pad_code <= limits[1], "qat: pad_code is no input code");
     require(rule_.channels() == 1 && codes_per_unit > 0.0F, "qat: the rule must be per tensor");
+    require(!rule_.plan.may_refuse, "qat: the rule must take every accumulator");
     if (split != nullptr) split_ = *split;
     require(!split_ || rule_.rule.is_f32() == (split_->whole_gain > 0.0F), "qat: split and rule do not match");
     const size_t outputs = op_ == Op::conv_transpose2d ? 1 : 0;
@@ -138,8 +140,7 @@ class QatLayer {
     p.op = op_;
     p.shape = shape_argument(op_, size, weight_, geometry_);
     const int64_t x_count = size[0] * size[1] * size[2] * size[3];
-    require(y_count == p.shape.batch * p.shape.out_channels * p.shape.out_h * p.shape.out_w,
-            "qat: y has the wrong shape");
+    require(y_count == outputs_of(p.shape), "qat: y has the wrong shape");
     require(codes_item == (wide_ ? 2 : 1), "qat: codes have the wrong dtype");
     require((x_count == 0 || (x != 0 && codes != 0)) && (y_count == 0 || y != 0), "qat: no memory");
     p.channels_last = channels_last;

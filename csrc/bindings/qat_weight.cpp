@@ -8,6 +8,7 @@
 #include "bindings/arrays.h"
 #include "bindings/qat_bits.h"
 #include "bittwin/bias.h"
+#include "kernels/plain_floats.h"
 #include "kernels/threads.h"
 
 namespace bittwin {
@@ -71,6 +72,7 @@ py::tuple qat_bias(const py::array& real, float scale_product, const std::option
   const float hi = static_cast<float>(127 * kBiasStep * rows);
   Buffer flags, bits;
   uint8_t* inside = flags.reserve(count + 8);
+  const PlainFloats plain;
   bool finite = true;
   bool all = true;
   for (int64_t i = 0; i < count; ++i) {

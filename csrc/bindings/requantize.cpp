@@ -3,12 +3,14 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <cmath>
 #include <memory>
 #include <vector>
 
 #include "bindings/arrays.h"
 #include "bindings/rules.h"
 #include "kernels/loops.h"
+#include "kernels/plain_floats.h"
 
 namespace bittwin {
 namespace {
@@ -51,7 +53,9 @@ std::unique_ptr<PreparedRule> make_two_stage(const std::vector<int>& lsh, const 
 
 std::unique_ptr<PreparedRule> make_half_even_f32(float scale_product, float codes_per_unit, int64_t lo,
                                                  int64_t hi) {
-  require(scale_product > 0.0F && codes_per_unit > 0.0F && lo <= hi, "half_even_f32: scales must be positive");
+  require(scale_product > 0.0F && codes_per_unit > 0.0F && std::isfinite(scale_product) &&
+              std::isfinite(codes_per_unit) && lo <= hi,
+          "half_even_f32: scales must be positive and finite");
   Requantizer rule;
   rule.stages.resize(1);
   rule.stages[0].lo = lo;
@@ -119,6 +123,7 @@ void requantize_into(const py::array& acc, const std::optional<py::array>& high,
   const Loops* loops = active_kernel().loops();
   const LshOverflow bad = visit_codes(out, [&](auto* codes) {
     const py::gil_scoped_release release;
+    const PlainFloats plain;
     return requantize_blocks(a, h, codes, type, {outer, channels, inner}, rule.plan, loops);
   });
   refuse_overflow(bad);
@@ -153,6 +158,7 @@ void split_requantize_into(const py::array& acc_low, const py::array& acc_high,
   const int32_t* digital = optional_s32(bias_digital, channels);
   visit_codes(out, [&](auto* codes) {
     const py::gil_scoped_release release;
+    const PlainFloats plain;
     split_requantize_ref(low, high, digital, codes, {outer, channels, inner}, rule, split);
   });
 }

@@ -15,6 +15,7 @@ class Buffer {
   uint8_t* reserve(int64_t bytes) {
     if (bytes > size_) {
       data_.reset();
+      size_ = 0;  // nothing is left should the next line throw
       data_.reset(static_cast<uint8_t*>(::operator new(static_cast<size_t>(bytes), std::align_val_t{64})));
       size_ = bytes;
     }

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <type_traits>
 
 #include "bittwin/split.h"
 #include "kernels/transpose.h"
@@ -51,6 +52,7 @@ void fill_plane(const Problem& p, const Canvas& canvas, const Item& item, const 
     }
     return;
   }
+  const bool as_is = P == Part::whole && sizeof(X) == sizeof(T) && flip == 0 && shift == 0;
   thread_local Buffer lines;
   T* line = lines.array<T>(at.channels * s.in_w);
   for (int64_t y = 0; y < s.in_h; ++y) {
@@ -67,6 +69,12 @@ void fill_plane(const Problem& p, const Canvas& canvas, const Item& item, const 
       continue;
     }
     const X* from = x + (item.image * at.all_channels + first) * s.in_h * s.in_w + y * s.in_w;
+    if (as_is) {  // no copy of a line on the way
+      using Word = std::make_unsigned_t<T>;
+      transpose(reinterpret_cast<const Word*>(from), s.in_h * s.in_w, at.channels, s.in_w,
+                reinterpret_cast<Word*>(to), at.pitch);
+      continue;
+    }
     for (int64_t c = 0; c < at.channels; ++c) {
       convert_run<X, T, P>(from + c * s.in_h * s.in_w, s.in_w, flip, shift, line + c * s.in_w);
     }

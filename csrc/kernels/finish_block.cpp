@@ -84,12 +84,17 @@ void scatter(const void* from, int64_t count, int64_t step, void* to) {
 
 void store_channel_first(const Loops& loops, const Finish& f, const OutputPlace& p, const Block& b,
                          const PixelRun& run, FinishScratch& scratch) {
+  const int64_t at = element(p, b, run.first, 0);
+  if (loops.store_turned != nullptr && f.type == OutputType::f32 && run.step == 1) {
+    loops.store_turned({b.acc + run.from * b.width, run.count, b.columns, b.width, static_cast<float*>(f.out) + at,
+                        p.pixels, f.type, f.codes_per_unit});
+    return;
+  }
   int32_t* turned = scratch.turned.array<int32_t>(b.columns * run.count);
   transpose(reinterpret_cast<const uint32_t*>(b.acc + run.from * b.width), b.width, run.count, b.columns,
             reinterpret_cast<uint32_t*>(turned), run.count);
   const int64_t bytes = bytes_of(f.type);
-  const int64_t first = element(p, b, run.first, 0);
-  auto* out = static_cast<uint8_t*>(f.out) + first * bytes;
+  auto* out = static_cast<uint8_t*>(f.out) + at * bytes;
   if (run.step == 1) {
     loops.store({turned, b.columns, run.count, run.count, out, p.pixels, f.type, f.codes_per_unit});
     return;
@@ -119,9 +124,35 @@ void store_block(const Loops& loops, const Finish& f, const OutputPlace& p, cons
   }
 }
 
+// All flags of the block.
+void set_flags(const OutputPlace& p, const Block& b, const PixelRun* runs, int64_t run_count, uint8_t* out) {
+  for (int64_t r = 0; r < run_count; ++r) {
+    const PixelRun& run = runs[r];
+    const bool dense = run.step == 1 && (!p.channels_last || b.columns == p.channels);
+    if (dense && p.channels_last) {
+      std::memset(out + element(p, b, run.first, 0), 1, static_cast<size_t>(run.count * b.columns));
+      continue;
+    }
+    if (dense) {
+      for (int64_t j = 0; j < b.columns; ++j) {
+        std::memset(out + element(p, b, run.first, j), 1, static_cast<size_t>(run.count));
+      }
+      continue;
+    }
+    for (int64_t i = 0; i < run.count; ++i) {
+      for (int64_t j = 0; j < b.columns; ++j) out[element(p, b, run.first + i * run.step, j)] = 1;
+    }
+  }
+}
+
 // Flags to the output's layout. Returns whether all are set.
 bool store_flags(const OutputPlace& p, const Block& b, const PixelRun* runs, int64_t run_count,
                  const uint8_t* flags, uint8_t* out) {
+  // Mostly nothing is limited, which one sweep over the block says.
+  if (std::memchr(flags, 0, static_cast<size_t>(b.rows * b.width)) == nullptr) {
+    set_flags(p, b, runs, run_count, out);
+    return true;
+  }
   uint8_t all = 1;
   if (p.channels_last) {
     for (int64_t r = 0; r < run_count; ++r) {
@@ -133,8 +164,10 @@ bool store_flags(const OutputPlace& p, const Block& b, const PixelRun* runs, int
     }
     return all != 0;
   }
-  for (int64_t i = 0; i < b.rows; ++i) {
-    for (int64_t j = 0; j < b.columns; ++j) all &= flags[i * b.width + j];
+  for (int64_t r = 0; r < run_count; ++r) {  // rows between the runs are no outputs
+    for (int64_t i = runs[r].from; i < runs[r].from + runs[r].count; ++i) {
+      for (int64_t j = 0; j < b.columns; ++j) all &= flags[i * b.width + j];
+    }
   }
   for (int64_t r = 0; r < run_count; ++r) {
     for (int64_t j = 0; j < b.columns; ++j) {

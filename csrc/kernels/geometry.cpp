@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <new>
 
 namespace bittwin {
 namespace {
@@ -49,6 +50,13 @@ Sweep sweep_of(const Axis& ys, const Axis& xs, int64_t kernel_w) {
   return s;
 }
 
+// Memory that nobody has; sizes in bytes must stay within int64.
+void refuse_huge(const Canvas& c, int64_t channels) {
+  constexpr int64_t kMost = int64_t{1} << 56;
+  const int64_t row = c.w > 0 && channels > kMost / c.w ? kMost + 1 : c.w * channels;
+  if (row > 0 && c.h > kMost / row) throw std::bad_alloc();
+}
+
 void shift_onto_canvas(Geometry2d& g, const ConvShape& s) {
   int64_t low_y = 0, low_x = 0, high_y = s.in_h, high_x = s.in_w;
   for (const Sweep& sweep : g.sweeps) {
@@ -62,6 +70,7 @@ void shift_onto_canvas(Geometry2d& g, const ConvShape& s) {
     }
   }
   g.canvas = {-low_y, -low_x, high_y - low_y, high_x - low_x};
+  refuse_huge(g.canvas, s.in_channels);
   for (Sweep& sweep : g.sweeps) {
     for (Segment& seg : sweep.segments) {
       seg.y -= low_y;
@@ -79,9 +88,9 @@ Geometry2d geometry_of(const Problem& problem) {
     g.sweeps.push_back(sweep_of(conv_axis(s.out_h, s.kernel_h, s.stride_h, s.pad_top, s.dilation_h),
                                 conv_axis(s.out_w, s.kernel_w, s.stride_w, s.pad_left, s.dilation_w), s.kernel_w));
   } else {
-    for (int64_t y = 0; y < s.stride_h; ++y) {
+    for (int64_t y = 0; y < phases(s.stride_h, s.out_h); ++y) {
       const Axis ys = transpose_axis(y, s.out_h, s.kernel_h, s.stride_h, s.pad_top, s.dilation_h);
-      for (int64_t x = 0; x < s.stride_w; ++x) {
+      for (int64_t x = 0; x < phases(s.stride_w, s.out_w); ++x) {
         g.sweeps.push_back(
             sweep_of(ys, transpose_axis(x, s.out_w, s.kernel_w, s.stride_w, s.pad_left, s.dilation_w), s.kernel_w));
       }

@@ -10,6 +10,7 @@
 // (weight 2) and g (weight 0): one segment x = -1, two taps; odd outputs read input g (weight 1): x = 0, one tap.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -39,6 +40,12 @@ struct Geometry2d {
   std::vector<Sweep> sweeps;
 };
 
+// Output phases of a transposed convolution along one axis: those beyond a small output hold no pixel.
+inline int64_t phases(int64_t stride, int64_t out) {
+  return std::min(stride, out);
+}
+
+// Throws std::bad_alloc for a canvas that no memory holds.
 Geometry2d geometry_of(const Problem& problem);
 
 // The same, made once for the last few layers of this thread; it lives until the thread's next call. That of a

@@ -31,8 +31,24 @@ struct KeepWhere {
   bool bfloat16;
 };
 
+// Gradients of a linear layer whose inputs are uint8 codes and weights int8 codes, all in one call, for products so
+// small that calls of their own would cost more. Every sum is float32, one rounding per operation, in rising order
+// of its index, so that every instruction set gives the same bits:
+//   gx = (gy kept where y_bits) @ weight values, kept where x_bits
+//   gw = (gy kept where y_bits).T @ x values, kept where w_bits      gb = sum over rows of gy kept where y_bits
+struct LinearGradients {
+  int64_t rows, inputs, outputs;
+  const float* gy;
+  const uint8_t* x;
+  const int8_t* w;
+  float shift, x_codes_per_unit, w_codes_per_unit;
+  const uint8_t *x_bits, *y_bits, *w_bits;  // null: keep all
+  float *gx, *gw, *gb;                      // null: not wanted
+};
+
 // loops == nullptr: without an instruction set's own loops.
 void code_values(const Loops* loops, const CodeValues& v);
 void keep_where(const Loops* loops, const KeepWhere& k);
+void linear_gradients(const Loops* loops, const LinearGradients& g);
 
 }  // namespace bittwin

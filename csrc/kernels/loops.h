@@ -90,6 +90,8 @@ struct DepthwiseBlock {
   bool narrow;  // weights fit int8
 };
 
+struct QuantizeArray;  // qat.h
+
 struct Loops {
   int lane;
   int max_groups;
@@ -109,6 +111,13 @@ struct Loops {
                            uint8_t* low_inside);
   void (*store)(const StoreBlock&);
   QuantizeOutcome (*quantize)(const QuantizeRun&);
+  // Optional, else null: store of the transposed block as float32, out[j * out_stride + i] = codes[i * stride + j]
+  // / codes_per_unit. Without it the driver transposes first.
+  void (*store_turned)(const StoreBlock&) = nullptr;
+  // Optional, else null: elements [first, last) of a whole array to codes and bits in one pass, first a multiple of
+  // 8; and bytes of 0 and 1 to bits, as many as there are vectors for (returns how many, a multiple of 8).
+  void (*quantize_bits)(const QuantizeArray&, int64_t first, int64_t last, QuantizeOutcome&) = nullptr;
+  int64_t (*pack_bits)(const uint8_t* flags, int64_t count, uint8_t* bits) = nullptr;
   // How the driver serves them best. None of it changes a result.
   bool even_rows = false;           // pixels at even distances are faster: a few superfluous ones are worth it
   int64_t item_bytes = 256 * 1024;  // input codes that stay in L2 while all weights go over them

@@ -182,6 +182,8 @@ const PanelSet& PanelCache::get(const Loops& loops, const Problem& p, InputType 
                 s.dilation_w,
                 transposed ? s.stride_h : 0,
                 transposed ? s.stride_w : 0,
+                transposed ? phases(s.stride_h, s.out_h) : 0,
+                transposed ? phases(s.stride_w, s.out_w) : 0,
                 transposed ? s.pad_top : 0,
                 transposed ? s.pad_left : 0,
                 s.kernel_h,

@@ -50,7 +50,7 @@ class PanelCache {
   const PanelSet& get(const Loops& loops, const Problem& problem, InputType x_type, const Geometry2d& geometry);
 
  private:
-  using Key = std::array<int64_t, 15>;
+  using Key = std::array<int64_t, 17>;
   struct Node {
     Key key;
     PanelSet set;

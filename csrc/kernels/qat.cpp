@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "kernels/buffer.h"
-#include "kernels/simd/quantize_bits.h"
+#include "kernels/plain_floats.h"
 #include "kernels/threads.h"
 
 namespace bittwin {
@@ -38,7 +38,10 @@ QuantizeOutcome quantize_ref(const QuantizeRun& q, const InputRule<float>& rule)
 
 QuantizeOutcome quantize_part(const Loops* loops, const QuantizeArray& q, int64_t first, int64_t last) {
   QuantizeOutcome all;
-  if (quantize_bits(loops, q, first, last, all)) return all;
+  if (loops != nullptr && loops->quantize_bits != nullptr) {
+    loops->quantize_bits(q, first, last, all);
+    return all;
+  }
   uint8_t flags[kRun];
   for (int64_t i = first; i < last; i += kRun) {
     const int64_t n = std::min(kRun, last - i);
@@ -64,7 +67,8 @@ QuantizeOutcome quantize_part(const Loops* loops, const QuantizeArray& q, int64_
 
 void pack_bits(const Loops* loops, const uint8_t* flags, int64_t count, uint8_t* bits) {
   const int64_t whole = count / 8;
-  for (int64_t i = pack_some_bits(loops, flags, count, bits) / 8; i < whole; ++i) {
+  const int64_t done = loops != nullptr && loops->pack_bits != nullptr ? loops->pack_bits(flags, count, bits) : 0;
+  for (int64_t i = done / 8; i < whole; ++i) {
     uint64_t eight = 0;  // flag j at bit 8 j; the factor moves it to bit 56 + j
     for (int j = 0; j < 8; ++j) eight |= static_cast<uint64_t>(flags[8 * i + j]) << (8 * j);
     bits[i] = static_cast<uint8_t>((eight * 0x0102040810204080ULL) >> 56);
@@ -76,6 +80,7 @@ void pack_bits(const Loops* loops, const uint8_t* flags, int64_t count, uint8_t*
 }
 
 QuantizeOutcome quantize_array(const Loops* loops, const QuantizeArray& q) {
+  const PlainFloats plain;
   const int64_t tasks = (q.count + kTask - 1) / kTask;
   std::mutex mutex;
   QuantizeOutcome all;
@@ -123,6 +128,7 @@ void finish_run(const Loops& loops, const int32_t* acc, const int32_t* acc_high,
 
 Outcome finish_array(const Loops* loops, const int32_t* acc, const int32_t* acc_high, const CodeLayout& at,
                      const Finish& f) {
+  const PlainFloats plain;
   if (loops == nullptr) return finish_ref(acc, acc_high, at, f);
   Outcome outcome;
   const bool over_channels = at.inner == 1;

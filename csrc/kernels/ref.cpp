@@ -7,6 +7,7 @@
 #include "bittwin/split.h"
 #include "kernels/conv_ref.h"
 #include "kernels/linear_ref.h"
+#include "kernels/plain_floats.h"
 #include "kernels/problem.h"
 
 namespace bittwin {
@@ -151,6 +152,7 @@ Outcome run_ref(const Problem& p, const Finish& f) {
     one.pad_top = one.pad_left = 0;
   }
   const int64_t pixels = one.out_h * one.out_w;
+  if (pixels == 0 || one.out_channels == 0) return {};
   std::vector<int32_t> acc(static_cast<size_t>(one.out_channels * pixels));
   std::vector<int32_t> acc_high(f.split != nullptr ? acc.size() : 0);
   Outcome outcome;
@@ -177,6 +179,7 @@ Outcome run_ref(const Problem& p, const Finish& f) {
 }
 
 Outcome run(const KernelSet& set, const Problem& problem, const Finish& finish) {
+  const PlainFloats plain;
   const Loops* loops = set.loops();
   return loops != nullptr ? run_fast(*loops, problem, finish) : run_ref(problem, finish);
 }

@@ -81,16 +81,15 @@ inline void transpose(const T* in, int64_t in_stride, int64_t rows, int64_t colu
   static_assert(std::is_unsigned<T>::value && sizeof(T) <= 4, "unsigned words of 1, 2 or 4 bytes");
 #if defined(__SSE2__)
   constexpr int64_t kTile = 16 / static_cast<int64_t>(sizeof(T));
-  const int64_t whole_rows = rows / kTile * kTile;
-  const int64_t whole_columns = columns / kTile * kTile;
-  for (int64_t i = 0; i < whole_rows; i += kTile) {
-    for (int64_t j = 0; j < whole_columns; j += kTile) {
-      transpose_tile(in + i * in_stride + j, in_stride, out + j * out_stride + i, out_stride);
+  if (rows < kTile || columns < kTile) return transpose_plain(in, in_stride, rows, columns, out, out_stride);
+  // The last tile of a row or column lies over the one before it: the same words once more, and no single ones.
+  for (int64_t i = 0; i < rows; i += kTile) {
+    const int64_t row = i + kTile <= rows ? i : rows - kTile;
+    for (int64_t j = 0; j < columns; j += kTile) {
+      const int64_t column = j + kTile <= columns ? j : columns - kTile;
+      transpose_tile(in + row * in_stride + column, in_stride, out + column * out_stride + row, out_stride);
     }
   }
-  transpose_plain(in + whole_columns, in_stride, whole_rows, columns - whole_columns,
-                  out + whole_columns * out_stride, out_stride);
-  transpose_plain(in + whole_rows * in_stride, in_stride, rows - whole_rows, columns, out + whole_rows, out_stride);
 #else
   transpose_plain(in, in_stride, rows, columns, out, out_stride);
 #endif

@@ -219,6 +219,19 @@ def code_values(
 def keep_where(
     source: int, bits: int, count: int, out: int, bfloat16: bool, threads: int
 ) -> None: ...
+def linear_gradients(
+    gy: int,
+    x: int,
+    w: int,
+    sizes: tuple[int, int, int],
+    numbers: tuple[float, float, float],
+    x_bits: int,
+    y_bits: int,
+    w_bits: int,
+    gx: int,
+    gw: int,
+    gb: int,
+) -> None: ...
 def sample(source: int, count: int, step: int) -> bytes: ...
 def qat_quantize(
     x: NDArray[Any],

@@ -153,6 +153,7 @@ def test_limits_of_the_array() -> None:
         (LayerOptions("b", weight_opti=((1, 3, ""),)), "weight: found -?[0-9]+ once optimised"),
         (LayerOptions("b", input_shift=1, input_num=4), "gain: found 16384 once optimised"),
         (LayerOptions("b", multiple=8), "wanted at most 896"),
+        (LayerOptions("b", signed_input=99), "signed_input: found 99, wanted an integer in -1.."),
     ]:
         with pytest.raises(NetworkError, match=match):
             apply_optimize(net, {"b": entry})

@@ -319,6 +319,8 @@ def test_refusals(tmp_path: Path) -> None:
     check_refused(
         tmp_path, "attribute 'alpha', which is not supported; supported: none", other, constants=w
     )
+    values = node("DequantizeLinear", ["w", "s"], ["y"], "d")
+    check_refused(tmp_path, r"'d' \(Dequan.*constant 'w'.*\(QDQ\) are not", values, constants=w)
     blocks = node("DequantizeLinear", ["x", "s"], ["y"], "d", block_size=2)
     check_refused(tmp_path, "block_size", blocks, constants=w)
     two = [fc, node("Scale", ["x"], ["y2"], "s", scale=1.0)]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 import tracemalloc
 import warnings
 from pathlib import Path
@@ -151,6 +152,37 @@ def test_graphs_that_lie(tmp_path: Path) -> None:
     twice = node("Scale", ["x"], ["y"], "s", scale=0.5)
     twice.attribute.append(twice.attribute[0])
     lie(tmp_path, model([twice], {"x": [1, 4]}, ["y"]), "'scale' twice")
+
+
+def test_small_files_that_want_much_work(tmp_path: Path) -> None:
+    """Neither huge windows nor thousands of nameless nodes cost time or memory before the first frame."""
+    count = 5000
+    nameless = [onnx.helper.make_node("Relu", ["x"], [], name="n") for _ in range(count)]
+    row = [node("Relu", [f"t{i}" if i else "x"], [f"t{i + 1}"], f"n{i}") for i in range(count)]
+    whole = [node("Relu", ["x"], ["y"], "r")]
+    start = time.process_time()
+    with pytest.warns(OnnxWarning, match="which no output needs"):
+        load_onnx(write(tmp_path, model([*nameless, *whole], {"x": [1, 4]}, ["y"])))
+    load_onnx(write(tmp_path, model(row, {"x": [1, 4]}, [f"t{count}"])))
+    for op, wide in (("MaxPool", 1 << 12), ("AveragePool", 1 << 12), ("MaxPool", 1 << 20)):
+        options = {"kernel_shape": [wide, wide], "pads": [wide // 2] * 4}
+        made = model([node(op, ["x"], ["y"], "p", **options)], {"x": [1, 1, 8, 8]}, ["y"])
+        if wide > 1 << 12:
+            lie(tmp_path, made, r"'p' \(MaxPool\): attribute 'pads': found \(1, 1048584.*at most")
+            continue
+        counted = {"p": {"count_padding": False}} if op == "AveragePool" else None
+        tracemalloc.start()
+        assert load_onnx(write(tmp_path, made), settings=counted).layers[0].kernel == (wide, wide)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 22
+        tracemalloc.stop()
+    assert time.process_time() - start < 20  # seconds; minutes where work grows with the square
+
+
+def test_names_do_not_reach_a_terminal_raw(tmp_path: Path) -> None:
+    made = model([node("Re\x1b[31mlu", ["x"], ["y"], "a\nb")], {"x": [1, 4]}, ["y"])
+    with pytest.raises(NetworkError) as caught:
+        load_onnx(write(tmp_path, made))
+    assert str(caught.value).isprintable()
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import Any
 
 import digital_operation_model as model
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -199,3 +200,11 @@ def test_a_sum_beyond_float32_is_rounded_before_the_division() -> None:
     assert int(x.sum(dtype=np.int64)) == 20_399_999
     assert digital.reduce_mean(x, 0, dtype="uint8") == 128
     assert model.byte(model.mean(x.tolist(), x.size), "half_away", "uint8") == 128
+
+
+@pytest.mark.parametrize("count_padding", [False, True])
+def test_average_of_a_window_whose_sum_leaves_32_bits(count_padding: bool) -> None:
+    """Nothing wraps: 9 million codes of 255 sum to more than 2^31."""
+    x = np.full((1, 3000, 3000), 255, np.uint8)
+    y = digital.average_pool(x, (2999, 2999), 1, dtype="uint8", count_padding=count_padding)
+    assert y.tolist() == [[[255, 255], [255, 255]]]

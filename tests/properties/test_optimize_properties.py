@@ -152,7 +152,11 @@ def test_weight_parts_add_up(data: st.DataObject, bits: int, low: str) -> None:
     assert parts[0].max() < floor + (1 << bits)
 
 
-@given(layers(top=275), st.sampled_from(("signed", "unsigned")), st.data())
+@given(
+    st.one_of(layers(top=275), layers(top=32767)),
+    st.sampled_from(("signed", "unsigned")),
+    st.data(),
+)
 def test_sparse_modes_equal_the_oracle(
     layer: tuple[Any, Any, Any, int], low: str, data: st.DataObject
 ) -> None:
@@ -171,7 +175,8 @@ def test_sparse_modes_equal_the_oracle(
     on_array = oracle.accumulate(x, w_low, bias if side == "array" else None)
     np.testing.assert_array_equal(got, oracle.readout(on_array, gain, high=digital))
     plain = bittwin.linear(x, weight, bias, rule)
-    np.testing.assert_array_equal(sparse_linear(x, weight, bias, rule), plain)
+    if np.abs(weight.astype(int)).max(initial=0) <= 275:
+        np.testing.assert_array_equal(sparse_linear(x, weight, bias, rule), plain)
     before = sparse_linear(x, weight, bias, rule, mode="MIX", add="before rounding", **options)
     np.testing.assert_array_equal(before, plain)
     small = np.clip(weight, -128, 127)

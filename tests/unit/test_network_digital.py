@@ -20,6 +20,7 @@ from bittwin.network import (
     BatchNorm,
     ClearLowBits,
     Concat,
+    Flatten,
     FloatScale,
     GlobalAveragePool,
     GlobalMaxPool,
@@ -243,6 +244,15 @@ def test_shapes_that_do_not_fit_are_refused(
 ) -> None:
     with pytest.raises(bittwin.NetworkError, match=message):
         layer.output_shape_many(*shapes)
+
+
+@pytest.mark.parametrize("layer", [Reshape("l", (-1,)), Reshape("l", (-1,), "chip"), Flatten("l")])
+@pytest.mark.parametrize(
+    "x", [[[1, 2]], np.zeros((2, 2), np.float32), np.zeros((2, 2), bool), np.int8(1), np.array(1)]
+)
+def test_layers_that_move_codes_take_codes_only(layer: bittwin.network.Layer, x: Any) -> None:
+    with pytest.raises(bittwin.NetworkError, match="layer 'l': x: found"):
+        Network([layer]).run(x)
 
 
 def test_a_layer_cannot_change_under_a_network() -> None:

@@ -16,7 +16,9 @@
 // then what builds on it
 #include "kernels/simd/depthwise_avx2.h"
 #include "kernels/simd/memory_loops.h"
+#include "kernels/simd/quantize_bits.h"
 #include "kernels/simd/stretch.h"
+#include "kernels/simd/turned_avx2.h"
 
 namespace bittwin {
 namespace {
@@ -102,9 +104,19 @@ BITTWIN_TARGET void product(const BlockProduct& b) {
   for_each_stretch(b, kChunk, kLane, pass);
 }
 
-const Loops kLoops = {
-    kLane,     2,         format,      product, depthwise_bytes_run, requantize_run, requantize_channels_run,
-    split_run, store_run, quantize_run};
+const Loops kLoops = {kLane,
+                      2,
+                      format,
+                      product,
+                      depthwise_bytes_run,
+                      requantize_run,
+                      requantize_channels_run,
+                      split_run,
+                      store_run,
+                      quantize_run,
+                      store_turned_run,
+                      quantize_bits_avx2,
+                      pack_bits_avx2};
 
 }  // namespace
 

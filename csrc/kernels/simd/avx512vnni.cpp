@@ -19,7 +19,9 @@
 // then what builds on it
 #include "kernels/simd/depthwise_vnni.h"
 #include "kernels/simd/memory_loops.h"
+#include "kernels/simd/quantize_bits.h"
 #include "kernels/simd/stretch.h"
+#include "kernels/simd/turned_avx512.h"
 
 namespace bittwin {
 namespace {
@@ -109,9 +111,19 @@ BITTWIN_TARGET void product(const BlockProduct& b) {
   for_each_stretch(b, kChunk, kLane, b.format.code_bytes == 2 ? rows_of<true> : rows_of<false>);
 }
 
-const Loops kLoops = {
-    kLane,     4,         format,      product, depthwise_bytes_run, requantize_run, requantize_channels_run,
-    split_run, store_run, quantize_run};
+const Loops kLoops = {kLane,
+                      4,
+                      format,
+                      product,
+                      depthwise_bytes_run,
+                      requantize_run,
+                      requantize_channels_run,
+                      split_run,
+                      store_run,
+                      quantize_run,
+                      store_turned_run,
+                      quantize_bits_avx512,
+                      pack_bits_avx512};
 
 }  // namespace
 

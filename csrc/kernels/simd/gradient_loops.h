@@ -31,6 +31,15 @@ BITTWIN_TARGET static void keep_loop(const KeepWhere& k, int64_t first, int64_t 
   }
 }
 
+// out[i] += factor * in[i]
+BITTWIN_TARGET static void add_scaled(const float* in, float factor, int64_t count, float* out) {
+  for (int64_t i = 0; i < count; ++i) out[i] += factor * in[i];
+}
+
+BITTWIN_TARGET static void add(const float* in, int64_t count, float* out) {
+  for (int64_t i = 0; i < count; ++i) out[i] += in[i];
+}
+
 template <typename Out>
 static void values_of(const CodeValues& v, int64_t first, int64_t last) {
   switch (v.type) {

@@ -120,35 +120,23 @@ void quantize_rest(const QuantizeArray& q, int64_t first, int64_t last, Quantize
 
 }  // namespace
 
-// Loops that count 16 columns have AVX512, 8 have AVX2 (loops.h).
-bool quantize_bits(const Loops* loops, const QuantizeArray& q, int64_t first, int64_t last,
-                   QuantizeOutcome& outcome) {
-  if (loops == nullptr || (loops->lane != 16 && loops->lane != 8)) return false;
-  if (loops->lane == 16) {
-    q.wide ? quantize_avx512<true>(q, first, last, outcome) : quantize_avx512<false>(q, first, last, outcome);
-    return true;
-  }
+void quantize_bits_avx512(const QuantizeArray& q, int64_t first, int64_t last, QuantizeOutcome& outcome) {
+  q.wide ? quantize_avx512<true>(q, first, last, outcome) : quantize_avx512<false>(q, first, last, outcome);
+}
+
+void quantize_bits_avx2(const QuantizeArray& q, int64_t first, int64_t last, QuantizeOutcome& outcome) {
   const int64_t done =
       q.wide ? quantize_avx2<true>(q, first, last, outcome) : quantize_avx2<false>(q, first, last, outcome);
   quantize_rest(q, done, last, outcome);
-  return true;
 }
 
-int64_t pack_some_bits(const Loops* loops, const uint8_t* flags, int64_t count, uint8_t* bits) {
-  if (loops != nullptr && loops->lane == 16) return pack_avx512(flags, count, bits);
-  if (loops != nullptr && loops->lane == 8) return pack_avx2(flags, count, bits);
-  return 0;
+int64_t pack_bits_avx512(const uint8_t* flags, int64_t count, uint8_t* bits) {
+  return pack_avx512(flags, count, bits);
 }
 
-}  // namespace bittwin
+int64_t pack_bits_avx2(const uint8_t* flags, int64_t count, uint8_t* bits) {
+  return pack_avx2(flags, count, bits);
+}
 
-#else
-namespace bittwin {
-bool quantize_bits(const Loops*, const QuantizeArray&, int64_t, int64_t, QuantizeOutcome&) {
-  return false;
-}
-int64_t pack_some_bits(const Loops*, const uint8_t*, int64_t, uint8_t*) {
-  return 0;
-}
 }  // namespace bittwin
 #endif

@@ -11,11 +11,10 @@
 
 namespace bittwin {
 
-// Elements [first, last) of q, first a multiple of 8. False: nothing done, there is no such loop for `loops`.
-bool quantize_bits(const Loops* loops, const QuantizeArray& q, int64_t first, int64_t last,
-                   QuantizeOutcome& outcome);
-
-// Bytes of 0 and 1 to bits, as many as there are loops for. Returns how many are done, a multiple of 8.
-int64_t pack_some_bits(const Loops* loops, const uint8_t* flags, int64_t count, uint8_t* bits);
+// Members quantize_bits and pack_bits of Loops.
+void quantize_bits_avx2(const QuantizeArray& q, int64_t first, int64_t last, QuantizeOutcome& outcome);
+void quantize_bits_avx512(const QuantizeArray& q, int64_t first, int64_t last, QuantizeOutcome& outcome);
+int64_t pack_bits_avx2(const uint8_t* flags, int64_t count, uint8_t* bits);
+int64_t pack_bits_avx512(const uint8_t* flags, int64_t count, uint8_t* bits);
 
 }  // namespace bittwin

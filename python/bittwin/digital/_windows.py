@@ -40,6 +40,29 @@ class Windows:
         around = ((0, 0),) * (codes.ndim - 2) + self.around
         return np.pad(codes, around, constant_values=code)
 
+    def real_codes(self, axis: int) -> NDArray[np.int64]:
+        """How many rows (axis 0) or columns (axis 1) of every window lie inside the picture."""
+        before, after = self.around[axis]
+        kernel, stride = self.kernel[axis], self.stride[axis]
+        first = np.arange(self.out[axis], dtype=np.int64) * stride
+        end = np.minimum(first + kernel, self.size[axis] - after)
+        return np.asarray(np.maximum(end - np.maximum(first, before), 0))
+
+    def folded(self, picture: NDArray[Any], combine: np.ufunc) -> NDArray[Any]:
+        """All cells of every window in one number: sums, maxima, minima, whose order does not matter.
+
+        Rows first, then columns, so that a window costs as many steps as it has rows and columns together.
+        """
+        for axis in (0, 1):
+            kernel, stride = self.kernel[axis], self.stride[axis]
+            span = stride * (self.out[axis] - 1) + 1
+            turned = picture.swapaxes(-1, axis - 2)
+            best = turned[..., :span:stride].copy()
+            for i in range(1, kernel):
+                combine(best, turned[..., i : i + span : stride], out=best)
+            picture = best.swapaxes(-1, axis - 2)
+        return picture
+
     def cells(self, picture: NDArray[Any]) -> Iterator[NDArray[Any]]:
         """The cells of all windows, by their place in the window, row by row."""
         for i in range(self.kernel[0]):

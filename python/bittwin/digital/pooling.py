@@ -18,6 +18,7 @@ from bittwin.requant.limits import positive_float32
 from bittwin.values import quantize
 
 UNITS = ("event", "round")
+_MOST_IN_INT32 = ((1 << 31) - 1) // 255
 _WRAPS_TO = (1 << 15) - 1  # means are wrapped from 16 bits; the recorded ones are far smaller
 
 
@@ -66,18 +67,13 @@ def average_pool(
     codes = dense_array("x", x, BYTE_DTYPES)
     codes = codes.view(np.int8) if cmodel else codes
     windows = Windows(codes.shape, kernel, stride, padding, cmodel)
-    picture = windows.padded(codes.astype(np.int32), 0)
-    total = np.zeros((*codes.shape[:-2], *windows.out), np.int32)
-    for cell in windows.cells(picture):
-        total += cell
     count: Any = math.prod(windows.kernel)
     if not count_padding:
-        inside = windows.padded(np.ones(codes.shape[-2:], np.int32), 0)
-        count = np.zeros(windows.out, np.int32)
-        for cell in windows.cells(inside):
-            count += cell
-        if not count.all():
-            raise ValueError("padding: found a window of padding alone, which has no mean")
+        count = _real_codes(windows, codes.size)
+    wide = np.dtype(np.int32 if math.prod(windows.kernel) <= _MOST_IN_INT32 else np.int64)
+    total = np.zeros((*codes.shape[:-2], *windows.out), wide)
+    if codes.size:  # a shape alone costs no look at the windows
+        total = windows.folded(windows.padded(codes.astype(wide), 0), np.add)
     s_in = np.float32(positive_float32("scale_in", scale_in))
     s_out = np.float32(positive_float32("scale_out", scale_out))
     with np.errstate(all="ignore"):  # infinities saturate
@@ -85,6 +81,14 @@ def average_pool(
     if not cmodel:
         return finish_f32(values, dtype, rounding)
     return _wrapped(values, dtype, rounding)
+
+
+def _real_codes(windows: Windows, size: int) -> Any:
+    """How many codes of every window are no padding; 1 where no code is there to be counted."""
+    down, across = (windows.real_codes(axis) for axis in (0, 1))
+    if not (down.all() and across.all()):
+        raise ValueError("padding: found a window of padding alone, which has no mean")
+    return np.outer(down, across) if size else 1
 
 
 def _wrapped(values: NDArray[np.float32], dtype: str, rounding: str) -> NDArray[Any]:
@@ -199,14 +203,15 @@ def _extreme(
     code = (
         never if pad_code is None else integer("pad_code", pad_code, int(info.min), int(info.max))
     )
-    cells = windows.cells(windows.padded(codes, code))
-    best = next(cells).copy()
-    for cell in cells:
-        if bytewise:  # (uint8)next > (int8)current
+    if not codes.size:  # a shape alone costs no look at the windows
+        return np.zeros((*codes.shape[:-2], *windows.out), x.dtype)
+    picture = windows.padded(codes, code)
+    if bytewise:  # (uint8)next > (int8)current, in the order of the cells
+        cells = windows.cells(picture)
+        best = next(cells).copy()
+        for cell in cells:
             np.copyto(best, cell, where=cell.view(np.uint8) > best.astype(np.int16))
-        elif lowest:
-            np.minimum(best, cell, out=best)
-        else:
-            np.maximum(best, cell, out=best)
-    result: NDArray[Any] = best.view(x.dtype)
+    else:
+        best = windows.folded(picture, np.minimum if lowest else np.maximum)
+    result: NDArray[Any] = np.ascontiguousarray(best).view(x.dtype)
     return result

@@ -36,10 +36,11 @@ class Wiring:
         """Per layer: the sources that nothing needs once it has run."""
         last = {s: i for i, own in enumerate(self.sources) for s in own}
         kept = set(self.outputs)
-        return [
-            tuple(s for s, j in last.items() if i == j and s not in kept)
-            for i in range(len(self.sources))
-        ]
+        done: list[list[int]] = [[] for _ in self.sources]
+        for s, i in last.items():
+            if s not in kept:
+                done[i].append(s)
+        return [tuple(own) for own in done]
 
 
 def wire(

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bittwin import digital
-from bittwin._check import choice, integer
+from bittwin._check import choice, dense_array, integer
+from bittwin.activation import CODE_DTYPES
 from bittwin.digital.movement import ORDERS
 from bittwin.network.operation import ManyInputs, Operation, frame_axes
 
@@ -149,6 +150,9 @@ class Reshape(Operation):
 
     def run(self, x: NDArray[Any]) -> NDArray[Any]:
         """Reshape a batch."""
+        x = dense_array("x", x, CODE_DTYPES)
+        if not x.ndim:
+            raise ValueError("x: found a single number, wanted [frames, ...]")
         # One frame says what 0 and -1 stand for: a batch of no frames could not.
         frame = np.broadcast_to(np.int8(0), (1, *x.shape[1:]))
         whole = digital.reshape(np.ascontiguousarray(frame), (1, *self.shape))

@@ -14,12 +14,15 @@ affected (docs/spec/gradients.md).
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 
+from bittwin import _core
 from bittwin.nn.bits import Saved, code_values, keep_where, memory_format
+from bittwin.nn.prepared import Prepared
 from bittwin.nn.spec import LayerSpec
 
 
@@ -59,6 +62,62 @@ def gradients(
     if gb is not None and bias_inside is not None:
         gb = gb * bias_inside
     return Gradients(gx, gw, gb)
+
+
+#: Products up to which calls of torch would cost more than `_small_gradients` altogether.
+SMALL = 4096
+
+
+def layer_gradients(
+    prepared: Prepared, saved: Sequence[Any], gy: torch.Tensor, need: Sequence[bool]
+) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
+    """Gradients of x, weight and bias on the CPU.
+
+    Args:
+        prepared: the layer's integers.
+        saved: the fields of its forward's `Saved`.
+        gy: float32, y's shape.
+        need: which of x, weight and bias are wanted; more may follow.
+    """
+    gy = gy.resolve_neg()  # the kernels read memory
+    if prepared.is_plain and saved[0].shape[0] * prepared.weight.size <= SMALL:
+        return _small_gradients(prepared, saved, gy, need)
+    return gradients(
+        prepared.spec,
+        prepared.weight_codes,
+        prepared.weight_inside,
+        prepared.bias_inside,
+        Saved(*saved),
+        gy,
+        (need[0], need[1], need[2]),
+    )
+
+
+def _small_gradients(
+    prepared: Prepared, saved: Sequence[Any], gy: torch.Tensor, need: Sequence[bool]
+) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
+    """`gradients` of a `Prepared.is_plain` layer in one call; float sums in another order than torch's."""
+    codes, x_inside, y_inside, _ = saved
+    spec, weight, inside = prepared.spec, prepared.weight_codes, prepared.weight_inside
+    gy = gy.contiguous()
+    rows, outputs = gy.shape
+    gx = torch.empty_like(codes, dtype=torch.float32) if need[0] else None
+    gw = torch.empty_like(weight, dtype=torch.float32) if need[1] else None
+    gb = gy.new_empty(outputs) if need[2] else None
+    _core.linear_gradients(
+        gy.data_ptr(),
+        codes.data_ptr(),
+        prepared.weight_address,
+        (rows, weight.shape[1], outputs),
+        (spec.shift_codes, spec.codes_per_unit_x, spec.codes_per_unit_w),
+        0 if x_inside is None else x_inside.data_ptr(),
+        0 if y_inside is None else y_inside.data_ptr(),
+        0 if inside is None else inside.data_ptr(),
+        0 if gx is None else gx.data_ptr(),
+        0 if gw is None else gw.data_ptr(),
+        0 if gb is None else gb.data_ptr(),
+    )
+    return gx, gw, gb
 
 
 def _sum_over_images(gy: torch.Tensor) -> torch.Tensor:

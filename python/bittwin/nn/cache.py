@@ -35,6 +35,8 @@ register_optimizer_step_post_hook(_count_step)
 class _Watched:
     """One tensor as it was."""
 
+    __slots__ = ("address", "sample", "tensor", "version")
+
     def __init__(self, tensor: torch.Tensor) -> None:
         self.tensor = tensor  # kept alive, so that its address cannot be given to another
         self.version = tensor._version
@@ -53,8 +55,8 @@ class _Watched:
 def _sample(tensor: torch.Tensor) -> bytes:
     """The bytes of some numbers of a tensor."""
     count = tensor.numel()
-    step = max(1, count // SAMPLES)
-    if tensor.is_cpu and tensor.dtype == torch.float32 and tensor.is_contiguous():
+    step = count // SAMPLES or 1
+    if tensor.is_cpu and tensor.dtype is torch.float32 and tensor.is_contiguous():
         return _core.sample(tensor.data_ptr(), count, step)
     flat: NDArray[Any] = tensor.detach().numpy().reshape(-1)
     return flat[::step].tobytes()
@@ -69,28 +71,33 @@ class PreparedCache:
     def clear(self) -> None:
         """Forget; the next `get` prepares anew."""
         self._prepared: Prepared | None = None
-        self._watched: list[_Watched] = []
+        self._weight: _Watched | None = None
+        self._bias: _Watched | None = None
         self._step = -1
 
     def get(self, spec: LayerSpec, weight: torch.Tensor, bias: torch.Tensor | None) -> Prepared:
         """The integers of weight and bias, from the last call where nothing changed."""
-        tensors = [weight] if bias is None else [weight, bias]
-        # A tensor made under inference_mode has no version, so its changes cannot be seen.
-        watchable = not any(t.is_inference() for t in tensors)
-        kept = self._prepared
+        # On the path of every call: plain looks only.
+        kept, watched, watched_bias = self._prepared, self._weight, self._bias
         if (
             kept is not None
-            and watchable
+            and watched is not None
             and self._step == _steps
             and (kept.spec is spec or kept.spec == spec)
-            and len(self._watched) == len(tensors)
-            and all(w.unchanged(t) for w, t in zip(self._watched, tensors, strict=True))
+            and watched.unchanged(weight)
+            and (
+                watched_bias is None
+                if bias is None
+                else watched_bias is not None and watched_bias.unchanged(bias)
+            )
         ):
             return kept
         with torch.inference_mode(False):  # a later training forward must be able to save these
             made = prepare(spec, weight, bias)
-        if watchable:
+        # A tensor made under inference_mode has no version, so its changes cannot be seen: not kept.
+        if not weight.is_inference() and (bias is None or not bias.is_inference()):
             self._prepared = made
-            self._watched = [_Watched(t) for t in tensors]
+            self._weight = _Watched(weight)
+            self._bias = None if bias is None else _Watched(bias)
             self._step = _steps
         return made

@@ -39,7 +39,7 @@ def output_shape(spec: LayerSpec, x: torch.Size, weight: torch.Size) -> tuple[in
 
 def code_dtype(spec: LayerSpec) -> torch.dtype:
     """One byte per code where it fits."""
-    return torch.uint8 if spec.x_bits == 8 and not spec.x_signed else torch.int16
+    return spec.code_dtype
 
 
 def bit_bytes(count: int) -> int:
@@ -62,7 +62,7 @@ def forward(
         y, float32, channels-last where x is, else contiguous, and what the backward pass needs.
     """
     spec = prepared.spec
-    if x.dtype != torch.float32 or not x.is_cpu:
+    if x.dtype is not torch.float32 or not x.is_cpu:
         raise TypeError(
             f"layer {spec.name!r}: found input {x.dtype} on {x.device}, wanted torch.float32 on cpu"
         )
@@ -70,14 +70,17 @@ def forward(
     layout = memory_format(x)
     if layout is torch.contiguous_format:
         x = x.contiguous()
-    y = torch.empty(shape, dtype=torch.float32, device="cpu", memory_format=layout)
-    codes = torch.empty_like(x, dtype=code_dtype(spec), memory_format=layout)
+        y = x.new_empty(*shape)
+        codes = torch.empty_like(x, dtype=spec.code_dtype)
+    else:
+        y = torch.empty(shape, dtype=torch.float32, device="cpu", memory_format=layout)
+        codes = torch.empty_like(x, dtype=spec.code_dtype, memory_format=layout)
     if noise is not None:
         return y, _with_noise(prepared, x, y, codes, masks, noise)
-    size = tuple(x.shape) if x.dim() == 4 else (x.shape[0], x.shape[1], 1, 1)
-    nan, *bits = prepared.layer.forward(
+    size = x.shape
+    nan, x_bits, y_bits, low_bits = prepared.layer.forward(
         x.data_ptr(),
-        size,
+        size if len(size) == 4 else (size[0], size[1], 1, 1),
         layout is torch.channels_last,
         y.data_ptr(),
         y.numel(),
@@ -86,8 +89,14 @@ def forward(
         masks,
         torch.get_num_threads(),
     )
-    refuse_nan(spec, nan)
-    return y, Saved(codes, *[None if b is None else torch.from_numpy(b) for b in bits])
+    if nan:
+        refuse_nan(spec, nan)
+    return y, Saved(
+        codes,
+        None if x_bits is None else torch.from_numpy(x_bits),
+        None if y_bits is None else torch.from_numpy(y_bits),
+        None if low_bits is None else torch.from_numpy(low_bits),
+    )
 
 
 def refuse_nan(spec: LayerSpec, found: bool) -> None:

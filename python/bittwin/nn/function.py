@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-from bittwin.nn.backward import gradients
+from bittwin.nn.backward import layer_gradients
 from bittwin.nn.bits import Compact, Saved, compact, expand, memory_format, shrinks
 from bittwin.nn.forward import bit_bytes, code_dtype, forward, output_shape
 from bittwin.nn.noise import NoiseHook
@@ -34,10 +34,9 @@ class QuantizedLayer(torch.autograd.Function):
     ) -> torch.Tensor:
         """Run the layer and keep what its gradients need."""
         y, saved = forward(prepared, x, masks=True, noise=noise)
-        kept = Compact(saved.codes, None, *saved[1:])
-        if shrinks(prepared.spec):
-            kept = compact(prepared.spec, saved)
-        ctx.save_for_backward(*kept, prepared.weight_codes)
+        spec = prepared.spec
+        # The prepared integers are nobody else's, so that they need none of autograd's guards.
+        ctx.save_for_backward(*(compact(spec, saved) if shrinks(spec) else saved))
         ctx.prepared = prepared
         return y
 
@@ -50,22 +49,11 @@ class QuantizedLayer(torch.autograd.Function):
 
 def _gradients(ctx: Any, gy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
     prepared: Prepared = ctx.prepared
-    codes, sign, x_inside, y_inside, low_inside, weight_codes = ctx.saved_tensors
-    if shrinks(prepared.spec):
-        saved = expand(prepared.spec, Compact(codes, sign, x_inside, y_inside, low_inside))
-    else:
-        saved = Saved(codes, x_inside, y_inside, low_inside)
     need = ctx.needs_input_grad
-    gx, gw, gb = gradients(
-        prepared.spec,
-        weight_codes,
-        prepared.weight_inside,
-        prepared.bias_inside,
-        saved,
-        gy,
-        (need[0], need[1], need[2]),
-    )
-    return gx, gw, gb, None, None
+    kept = ctx.saved_tensors
+    spec = prepared.spec
+    saved = expand(spec, Compact(*kept)) if shrinks(spec) else kept
+    return *layer_gradients(prepared, saved, gy, need), None, None
 
 
 _guarded = once_differentiable(_gradients)
@@ -161,19 +149,12 @@ def quantized_layer_backward(
     layer = _spec(spec, scales)
     prepared = prepare(layer, weight, bias)
     low = low_inside if layer.limits_low else None
-    grads = gradients(
-        layer,
-        prepared.weight_codes,
-        prepared.weight_inside,
-        prepared.bias_inside,
-        Saved(codes, x_inside, y_inside, low),
-        gy,
-        (True, True, True),
-    )
-    assert grads.x is not None
-    assert grads.weight is not None
-    assert grads.bias is not None
-    return grads.x.contiguous(), grads.weight.contiguous(), grads.bias.contiguous()
+    saved = Saved(codes, x_inside, y_inside, low)
+    gx, gw, gb = layer_gradients(prepared, saved, gy, (True, True, True))
+    assert gx is not None
+    assert gw is not None
+    assert gb is not None
+    return gx.contiguous(), gw.contiguous(), gb.contiguous()
 
 
 @quantized_layer_backward.register_fake

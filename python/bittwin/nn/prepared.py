@@ -36,6 +36,24 @@ class Prepared:
     """True where the unrounded bias count lies in its range; None: everywhere."""
 
     @cached_property
+    def is_plain(self) -> bool:
+        """Whether `backward.layer_gradients` may have the layer's gradients in one call."""
+        spec = self.spec
+        return (
+            spec.op == "linear"
+            and spec.x_bits == 8
+            and spec.weight_bits <= 8
+            and not spec.x_signed
+            and spec.backward_dtype == "float32"
+            and self.bias_inside is None
+        )
+
+    @cached_property
+    def weight_address(self) -> int:
+        """Where the codes lie."""
+        return self.weight_codes.data_ptr()
+
+    @cached_property
     def layer(self) -> _core.QatLayer:
         """Everything of the forward pass but its input, with weights arranged once for the kernel."""
         spec = self.spec

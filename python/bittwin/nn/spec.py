@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any
 
+import torch
+
 from bittwin import _core
 from bittwin.requant import Requant, half_even, half_even_f32, readout
 from bittwin.split import split_rule
@@ -70,6 +72,11 @@ class LayerSpec:
     def x_signed(self) -> bool:
         """Whether input codes can be negative."""
         return self.negative_input == "split_sign"
+
+    @cached_property
+    def code_dtype(self) -> torch.dtype:
+        """One byte per input code where it fits."""
+        return torch.uint8 if self.x_bits == 8 and not self.x_signed else torch.int16
 
     @cached_property
     def split(self) -> bool:

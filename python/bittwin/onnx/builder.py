@@ -81,6 +81,8 @@ class Builder:
     """Numbers of the Scale nodes that became a gain."""
     taken: set[str] = field(default_factory=set)
     """Names of layers and network inputs."""
+    counted: dict[str, int] = field(default_factory=dict)
+    """Names that were made up, by what they begin with: the last number given."""
     rounded: dict[str, int] = field(default_factory=dict)
     made_of: dict[str, str] = field(default_factory=dict)
     """Layer name by the name of the node it came from."""
@@ -192,10 +194,11 @@ class Builder:
         for name in wanted:
             if name not in self.taken:
                 return name
-        base = (wanted or [node.op])[0]
-        count = 2
+        base = (wanted or [node.op if node.op.isprintable() else "node"])[0]
+        count = self.counted.get(base, 1) + 1
         while f"{base}_{count}" in self.taken:
             count += 1
+        self.counted[base] = count  # thousands of equal names cost as many steps, not their square
         return f"{base}_{count}"
 
     def add(

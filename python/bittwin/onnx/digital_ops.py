@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from bittwin import network as n
 from bittwin.digital import fold_batch_norm
 from bittwin.errors import NetworkError
 from bittwin.onnx.arrays import sides
-from bittwin.onnx.builder import Builder, Value
+from bittwin.onnx.builder import MAX_CODES, Builder, Value
 from bittwin.onnx.document import Node
 from bittwin.onnx.tensors import narrowest
 
@@ -125,7 +126,15 @@ def window(b: Builder, node: Node) -> dict[str, Any]:
     if any(d != 1 for d in node.numbers("dilations") or [1]) or node.integer("ceil_mode", 0):
         raise NetworkError("attributes 'dilations', 'ceil_mode': wanted 1 and 0")
     size, stride = (kernel[0], kernel[1]), (strides[0], strides[1])
-    padding = sides(node, size, stride, (1, 1), b.value(node, 0))
+    source = b.value(node, 0)
+    padding = sides(node, size, stride, (1, 1), source)
+    if source.shape is not None and len(source.shape) == 3:
+        c, h, w = source.shape
+        padded = c, h + padding[0] + padding[2], w + padding[1] + padding[3]
+        if math.prod(padded) > MAX_CODES:
+            raise NetworkError(
+                f"attribute 'pads': found {padded} codes with them, wanted at most {MAX_CODES}"
+            )
     if b.over_time and (kernel[1] != 1 or strides[1] != 1 or padding[1] or padding[3]):
         raise NetworkError(
             f"found windows of {size}, strides {stride}, pads {padding} in a network that runs over time: "

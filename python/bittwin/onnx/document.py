@@ -50,7 +50,8 @@ class Node:
     @property
     def where(self) -> str:
         """The node in a message."""
-        return f"node {self.name or (self.outputs or ('',))[0]!r} ({self.op})"
+        op = self.op if self.op.isprintable() else repr(self.op)
+        return f"node {self.name or (self.outputs or ('',))[0]!r} ({op})"
 
     def _get(self, name: str) -> Any:
         if name not in self.asked:

@@ -18,7 +18,16 @@ from numpy.typing import NDArray
 
 from bittwin._check import choice
 from bittwin.errors import NetworkError
-from bittwin.network import ArrayLayer, Layer, Linear, Network, Rescale, SplitRounds
+from bittwin.network import (
+    ArrayLayer,
+    Conv2d,
+    ConvTranspose2d,
+    Layer,
+    Linear,
+    Network,
+    Rescale,
+    SplitRounds,
+)
 from bittwin.network.recurrent import Gru, Gru2Array, GruNew, Lstm, RecurrentLayer, Tdnn
 from bittwin.network.sparse import SparseLinear
 from bittwin.onnx._library import OnnxWarning
@@ -103,7 +112,7 @@ def _optimized(
 ) -> tuple[Layer, Rescale | None]:
     if not isinstance(layer, ArrayLayer | RecurrentLayer) or isinstance(layer, SplitRounds):
         raise NetworkError(f"found a {layer.kind} layer, wanted one that runs on the array")
-    signed_rows(entry.signed_input, max(entry.signed_input, 0), minus_one=minus_one)
+    signed_rows(entry.signed_input, _inputs(layer), minus_one=minus_one)
     signed = entry.signed_input != 0
     a = exponent(entry.input_shift, entry.input_num, flags=flags)
     moved = replace(layer, x_signed=signed)
@@ -117,6 +126,15 @@ def _optimized(
         return moved, None
     shift = Rescale(layer.name + SHIFTED, log2_factor=a, low=-255 if signed else 0, high=255)
     return moved, shift
+
+
+def _inputs(layer: ArrayLayer | RecurrentLayer) -> int:
+    """How many inputs signed_input may count: channels of a convolution, x and state of a cell."""
+    if isinstance(layer, RecurrentLayer):
+        return max(int(getattr(layer.cell, m[0]).shape[1]) for m in matrices(layer))
+    if isinstance(layer, ConvTranspose2d):
+        return int(layer.weight.shape[0])
+    return int(layer.weight.shape[1]) * (layer.groups if isinstance(layer, Conv2d) else 1)
 
 
 def _weight_shift(entry: LayerOptions, i: int, flags: str) -> int:

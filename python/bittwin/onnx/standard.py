@@ -222,6 +222,12 @@ def quantize_linear(b: Builder, node: Node) -> None:
 
 def dequantize_linear(b: Builder, node: Node) -> None:
     """``DequantizeLinear(x, x_scale, x_zero_point)``."""
+    if b.is_constant(node, 0):
+        raise NetworkError(
+            f"input 0: found the constant {node.inputs[0]!r}, wanted codes that a layer computes: "
+            "products of values between DequantizeLinear and QuantizeLinear (QDQ) are not supported; "
+            "supported: QLinearConv, QLinearMatMul, ConvInteger, MatMulInteger"
+        )
     x = codes_in(b, node, 0, (*_BYTES, "int32"))
     _whole_blocks(node)
     zero, _ = _point(b, node, 2, x.dtype)
