@@ -14,7 +14,19 @@ import pytest
 
 import bittwin
 from bittwin import digital
-from bittwin.network import Add, Concat, Layer, Linear, Mul, Network, Relu, Scale, SplitPart
+from bittwin.errors import NetworkError
+from bittwin.network import (
+    Add,
+    Clip,
+    Concat,
+    Layer,
+    Linear,
+    Mul,
+    Network,
+    Relu,
+    Scale,
+    SplitPart,
+)
 
 RNG = np.random.default_rng(11)
 
@@ -329,3 +341,26 @@ def test_a_dump_takes_no_graph(tmp_path: Path) -> None:
     net = residual()
     with pytest.raises(ValueError, match="found a graph, a dump holds chains"):
         bittwin.write_dump(tmp_path / "dump", net, codes(3, 5))
+
+
+def test_a_part_is_the_layers_that_its_outputs_need() -> None:
+    net = Network(
+        [Relu("ra"), Relu("rb", 2), Add("sum"), Clip("end", 90)],
+        inputs={"ra": ["a"], "rb": ["b"], "sum": ["ra", "ra"], "end": ["rb"]},
+        outputs=["sum", "end"],
+        input_shapes={"a": (3,), "b": None},
+    )
+    a = np.array([[-1, 2, 3]], np.int8)
+    b = np.array([[5, -6]], np.int8)
+    whole = net.run({"a": a, "b": b})
+    first, second = net.part("sum"), net.part("end", name="second")
+    assert [layer.name for layer in first.layers] == ["ra", "sum"]
+    assert first.outputs == ("sum",)
+    assert second.name == "second"
+    np.testing.assert_array_equal(first.run(a), whole["sum"])
+    np.testing.assert_array_equal(second.run(b), whole["end"])
+    both = net.part("sum", "end")
+    assert both.run({"a": a, "b": b}).keys() == {"sum", "end"}
+    for wrong in ((), ("nothing",), ("a",)):
+        with pytest.raises(NetworkError, match="wanted names of layers"):
+            net.part(*wrong)

@@ -186,6 +186,48 @@ class Network:
         """The network as a `Stream`: frame by frame, with the same codes as `run` over all frames."""
         return Stream(self)
 
+    def part(self, *outputs: str, name: str | None = None) -> Network:
+        """The layers that the named ones need, as a network of its own with the inputs that they need.
+
+        A file may hold several networks that a program on the chip's processor chains: each of them is the
+        part that ends in its outputs.
+
+        Args:
+            outputs: names of layers; they become the part's outputs.
+            name: of the part; this network's when None.
+
+        Raises:
+            NetworkError: no name, or one that no layer has.
+
+        >>> from bittwin.network import Network, Relu
+        >>> two = Network(
+        ...     [Relu("ra"), Relu("rb")],
+        ...     inputs={"ra": ["a"], "rb": ["b"]},
+        ...     outputs=["ra", "rb"],
+        ...     input_shapes={"a": (4,), "b": (3,)},
+        ... )
+        >>> two.part("rb")
+        Network('net', ['rb'])
+        >>> two.part("rb").input_shapes
+        {'b': (3,)}
+        """
+        inputs = self.inputs
+        unknown = [output for output in outputs if output not in inputs]
+        if unknown or not outputs:
+            found = repr(unknown[0]) if unknown else "no name"
+            raise NetworkError(f"outputs: found {found}, wanted names of layers")
+        needed = set(outputs)
+        for layer in reversed(self.layers):
+            if layer.name in needed:
+                needed.update(inputs[layer.name])
+        return Network(
+            [layer for layer in self.layers if layer.name in needed],
+            self.name if name is None else name,
+            inputs={layer: own for layer, own in inputs.items() if layer in needed},
+            outputs=outputs,
+            input_shapes={k: v for k, v in self.input_shapes.items() if k in needed},
+        )
+
     def bounds(self) -> dict[str, AccumulatorBound]:
         """The proven accumulator range of every layer that has an accumulator."""
         return {layer.name: b for layer in self.layers if (b := layer.bound()) is not None}
