@@ -29,8 +29,7 @@ Finish finish_for(const FinishArgs& args, int64_t channels, py::array& out) {
   f.high = optional_s32(args.high, out.size());
   f.split = args.split;
   f.bias_digital = optional_s32(args.bias_digital, channels);
-  require(f.split == nullptr || (args.rule->channels() == 1 && !args.high &&
-                                 args.rule->rule.is_f32() == (f.split->whole_gain > 0.0F)),
+  require(f.split == nullptr || (goes_with(*args.rule, *f.split) && !args.high),
           "split: the rule must be per tensor and match");
   return f;
 }

@@ -151,8 +151,7 @@ class Attempt {
     if (!optional_plain_s32(r_.high, count, &shape, f.high)) return false;
     if (r_.split.is_none()) return true;
     f.split = exactly<SplitRule>(r_.split);
-    return f.split != nullptr && f.high == nullptr && rule->channels() == 1 &&
-           rule->rule.is_f32() == (f.split->whole_gain > 0.0F) &&
+    return f.split != nullptr && f.high == nullptr && goes_with(*rule, *f.split) &&
            optional_plain_s32(r_.digital, p_.shape.out_channels, nullptr, f.bias_digital);
   }
 

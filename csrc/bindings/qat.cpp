@@ -68,7 +68,7 @@ QuantizeArray quantize_argument(const py::array& x, const std::array<float, 2>& 
 Finish finish_argument(const PreparedRule& rule, const SplitRule* split, const std::optional<py::array>& digital,
                        int64_t channels, float codes_per_unit, py::array& y) {
   require(rule.channels() == 1 && codes_per_unit > 0.0F, "qat: the rule must be per tensor");
-  require(split == nullptr || rule.rule.is_f32() == (split->whole_gain > 0.0F), "qat: split and rule do not match");
+  require(split == nullptr || goes_with(rule, *split), "qat: split and rule do not match");
   Finish f{};
   f.plan = &rule.plan;
   f.split = split;
@@ -124,7 +124,7 @@ class QatLayer {
     require(rule_.channels() == 1 && codes_per_unit > 0.0F, "qat: the rule must be per tensor");
     require(!rule_.plan.may_refuse, "qat: the rule must take every accumulator");
     if (split != nullptr) split_ = *split;
-    require(!split_ || rule_.rule.is_f32() == (split_->whole_gain > 0.0F), "qat: split and rule do not match");
+    require(!split_ || goes_with(rule_, *split_), "qat: split and rule do not match");
     const size_t outputs = op_ == Op::conv_transpose2d ? 1 : 0;
     require(weight_.shape.size() == (op_ == Op::linear ? 2U : 4U), "qat: weight has the wrong number of axes");
     channels_ = weight_.shape[outputs];

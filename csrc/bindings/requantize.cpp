@@ -27,6 +27,9 @@ std::unique_ptr<PreparedRule> make_two_stage(const std::vector<int>& lsh, const 
           "requantizer: unknown rounding");
   require(middle >= 0 && middle <= 2 && store >= 0 && store <= 1 && lo <= hi && middle_lo <= middle_hi,
           "requantizer: bad limits");
+  for (const int64_t v : {zero_point, lo, hi}) {
+    require(v >= INT32_MIN && v <= INT32_MAX, "requantizer: zero point or limits out of int32");
+  }
   Requantizer rule;
   for (size_t c = 0; c < channels; ++c) {
     require(lsh[c] >= 0 && lsh[c] <= 31 && shift1[c] >= 0 && shift1[c] <= 62 && shift2[c] >= 0 && shift2[c] <= 62,
@@ -131,7 +134,8 @@ void requantize_into(const py::array& acc, const std::optional<py::array>& high,
 
 SplitRule make_split(std::optional<std::pair<int64_t, int64_t>> low_limits, int log2_gain, float whole_gain,
                      int high_rounding) {
-  require(log2_gain >= 0 && log2_gain <= 62 && whole_gain >= 0.0F, "split: gain");
+  require(log2_gain >= 0 && log2_gain <= 62, "split: gain");
+  require(whole_gain == 0.0F || (whole_gain >= 1.0F && std::isfinite(whole_gain)), "split: gain");
   require(high_rounding >= 0 && high_rounding <= static_cast<int>(Rounding::ceil), "split: unknown rounding");
   SplitRule split;
   split.limit_low = low_limits.has_value();
@@ -154,7 +158,7 @@ void split_requantize_into(const py::array& acc_low, const py::array& acc_high,
   const int32_t* high = data_of<int32_t>(acc_high);
   require(outer >= 0 && channels >= 0 && inner >= 0 && outer * channels * inner == acc_low.size(), "split: layout");
   require(acc_high.size() == acc_low.size() && out.size() == acc_low.size(), "split: sizes differ");
-  require(rule.channels() == 1 && rule.is_f32() == (split.whole_gain > 0.0F), "split: the rule must be per tensor");
+  require(goes_with(prepared, split), "split: the rule must be per tensor and match");
   const int32_t* digital = optional_s32(bias_digital, channels);
   visit_codes(out, [&](auto* codes) {
     const py::gil_scoped_release release;

@@ -20,6 +20,12 @@ struct PreparedRule {
   RequantPlan plan;
 };
 
+// Can the rule be a split layer's? Its two rounds have one gain and saturate once; no accumulator is refused.
+inline bool goes_with(const PreparedRule& rule, const SplitRule& split) {
+  return rule.channels() == 1 && rule.rule.is_f32() == (split.whole_gain > 0.0F) && !rule.plan.may_refuse &&
+         rule.plan.store == Store::saturate;
+}
+
 // None, or what _core.two_stage and the like made.
 template <typename T>
 const T* optional_rule(py::handle h) {

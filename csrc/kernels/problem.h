@@ -40,7 +40,8 @@ inline ConvShape linear_shape(int64_t rows, int64_t k, int64_t n) {
 
 // plan == nullptr: out takes the int32 accumulators.
 // split == nullptr: one round. Otherwise x holds whole codes of up to 16 bits, whose low 8 bits and bits above
-// make one round each (bittwin/split.h); bias belongs to the low round, bias_digital to the high one.
+// make one round each (bittwin/split.h); bias belongs to the low round, bias_digital to the high one. The rule is
+// then per tensor, has no lsh and saturates.
 struct Finish {
   const RequantPlan* plan = nullptr;
   const int32_t* high = nullptr;

@@ -254,9 +254,9 @@ std::vector<Item> items_of(const Problem& p, int64_t bytes, int threads) {
   const int64_t rows = p.shape.in_w;
   const int64_t most =
       std::max(kBlockRows, bytes / std::max<int64_t>(1, p.shape.in_channels) / kBlockRows * kBlockRows);
-  int64_t each = std::min(most, (rows + threads - 1) / threads);
-  constexpr int64_t kTiles = 32;  // rows that waste no register or tile
-  if (each > kTiles) each = std::min(most, (each + kTiles - 1) / kTiles * kTiles);
+  // Few items for the threads there are: one, whose blocks and columns they share. A thread that wakes late then
+  // still finds work.
+  const int64_t each = threads > 1 && rows < 2 * threads * most ? std::max<int64_t>(rows, 1) : most;
   for (int64_t i = 0; i < rows; i += each) items.push_back({0, i, std::min(each, rows - i)});
   return items;
 }

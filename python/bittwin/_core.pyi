@@ -162,6 +162,7 @@ def quantize(
     out: NDArray[Any],
 ) -> None: ...
 def quantize_bias(bias: NDArray[Any], codes_per_unit: float, rows: int) -> NDArray[np.int32]: ...
+
 class QatLayer:
     def __init__(
         self,

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 import bittwin
 from bittwin import _core
+from bittwin.requant import Requant
 
 FAR = 1 << 20  # the largest stride and padding that the package takes
 ONE = np.ones((1, 1, 1, 1), np.uint8)
@@ -187,3 +188,23 @@ def test_flushed_subnormals_change_no_code(kernel: str) -> None:
             assert bittwin.requantize(np.array([-3, 1], np.int32), rule).tolist() == [-3, 1]
         finally:
             torch.set_flush_denormal(False)
+
+
+@pytest.mark.parametrize("rule", ["lsh", "store"])
+def test_the_binding_refuses_a_split_whose_rule_refuses_or_wraps(rule: str) -> None:
+    # Nobody looks at the low round's acc << lsh, and kernels differ in codes that their type cannot hold.
+    more = {"lsh": (1,)} if rule == "lsh" else {"store": "wrap_u8", "lo": 0, "hi": 255}
+    core, x = Requant("odd", **more).core, np.ones((1, 1), np.uint16)
+    out = np.empty((1, 1), np.uint8 if rule == "store" else np.int8)
+    split = _core.SplitRule(None, 8, 0.0, 0)
+    with pytest.raises(ValueError, match="split"):
+        _core.linear(x, np.ones((1, 1), np.int8), None, core, None, split, None, out)
+    acc = np.ones(1, np.int32)
+    with pytest.raises(ValueError, match="split"):
+        _core.split_requantize_into(acc, acc, None, out, 1, 1, 1, core, split)
+
+
+@pytest.mark.parametrize("gain", [0.5, float("inf"), float("nan"), -1.0])
+def test_the_binding_refuses_a_split_gain_below_one(gain: float) -> None:
+    with pytest.raises(ValueError, match="gain"):
+        _core.SplitRule(None, 0, gain, 0)
