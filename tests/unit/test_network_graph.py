@@ -298,6 +298,10 @@ def test_streaming_equals_one_run() -> None:
     cut = [stream.run(x[:4]), stream.run(x[4:4]), stream.run(x[4:])]
     np.testing.assert_array_equal(np.concatenate([c["sum"] for c in cut]), whole["sum"])
     np.testing.assert_array_equal(net.run(x)["sum"], whole["sum"])  # a run starts afresh
+    stream.reset()
+    traces = [stream.run(part, trace=True) for part in (x[:4], x[4:])]
+    for name, wanted in net.run(x, trace=True).items():
+        np.testing.assert_array_equal(np.concatenate([t[name] for t in traces]), wanted)
 
 
 def test_a_refused_step_leaves_the_stream_as_it_was() -> None:

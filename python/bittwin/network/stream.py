@@ -51,14 +51,15 @@ class Stream:
         codes = self.run(_each(frame, _with_axis))
         return _each(codes, lambda y: y[0])
 
-    def run(self, x: Any) -> Any:
+    def run(self, x: Any, *, trace: bool = False) -> Any:
         """Frames in time order, continuing after those before; as `Network.run`.
 
         Args:
             x: [frames, ...] codes; by input name where there are several.
+            trace: return every layer's codes, not only the output's.
 
         Returns:
-            [frames, ...] codes; by name where there are several outputs.
+            [frames, ...] codes; by name where there are several outputs; or a `Trace`.
 
         Raises:
             NetworkError: what a layer refuses; the stream is then as it was before the call.
@@ -75,7 +76,7 @@ class Stream:
             y, states[layer.name] = layer.run_state(x, before)
             return y
 
-        result = self.network.run_with(call, x)
+        result = self.network.run_with(call, x, trace=trace)
         self._states = states
         return result
 

@@ -6,17 +6,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bittwin.errors import NetworkError
-from bittwin.network import Layer, Network
+from bittwin.network import Network
 from bittwin.simulation.inputs import InputCodes
-
-if TYPE_CHECKING:
-    from bittwin.network.base import State
 
 #: Codes of all layers together that one block may have.
 _BLOCK_CODES = 8 << 20
@@ -79,25 +76,14 @@ class Simulation:
         Raises:
             NetworkError: what a layer refuses.
         """
-        states: dict[str, State] = {}
+        stream = self.network.stream()  # a block goes on where the one before it ended
         stateful = any(layer.stateful for layer in self.network.layers)
-
-        def call(layer: Layer, xs: list[NDArray[Any]]) -> NDArray[Any]:
-            if not layer.stateful:
-                return layer.run_many(*xs)
-            (x,) = xs
-            before = states.get(layer.name)
-            if before is None:
-                before = layer.initial_state(tuple(x.shape[1:]))
-            y, states[layer.name] = layer.run_state(x, before)
-            return y
-
         for start in range(self.first, self.last, self.block):
             stop = min(start + self.block, self.last)
             x = {name: codes.block(start, stop) for name, codes in self.inputs.items()}
             begin = time.perf_counter()
             if stateful:
-                y = self.network.run_with(call, x, trace=self.trace)
+                y = stream.run(x, trace=self.trace)
             elif self.trace:
                 y = self.network.run(x, trace=True)
             else:
